@@ -1,0 +1,207 @@
+"""The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
+
+Rows are fixed-size numpy records, little-endian, written to the run log as they are. Every number
+is an integer; units are those of `polytraders.units`. All book rows are in YES space: a NO bid at
+p stands as a YES ask at 1 - p.
+
+Invariants
+    R1  a stream is ordered by (ts_recv, seq); seq is unique in it
+    R2  the last row that a source message gave carries Flag.LAST; nobody decides between rows of one message
+    R3  a NO-token price never appears in a market-data row
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class EventKind(IntEnum):
+    """What an event row says. Fields not named are zero."""
+
+    BOOK_CLEAR = 1  # the market's book is empty from here on (a snapshot, a gap or a halt follows)
+    LEVEL = 2  # price, size, side: one level of a snapshot
+    CHANGE = 3  # price, size (new absolute size, 0 removes), side
+    TRADE = 4  # price, size, side = aggressor's side in YES space
+    TICK_SIZE = 5  # price = new tick in pips, aux = old tick in pips
+    STATUS = 6  # aux = Status
+    RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000)
+    SIGNAL = 8  # aux = signal number, size = value x 1e6
+    CLOCK = 9  # time passed and nothing else
+    ORDER_ACK = 10  # aux = order id: accepted and resting (or delayed)
+    ORDER_REJECT = 11  # aux = order id, size = reason-code number
+    FILL_PROVISIONAL = 12  # aux = order id, price in the order's own token, size, ref = fee in 1e-5 pUSD
+    FILL_CONFIRMED = 13  # as FILL_PROVISIONAL
+    FILL_VOIDED = 14  # as FILL_PROVISIONAL
+    CANCEL = 15  # aux = order id, size = reason-code number: the order is no longer on the book
+    BALANCE = 16  # size = cash in micro-pUSD as the venue reports it
+    APPROVAL = 17  # aux = intent's correlation number, size = 1 approved, 0 rejected
+    SWITCH = 18  # aux = switch number, size = 1 armed, 0 cleared
+    CONFIG = 19  # aux = bot number, price = parameter slot, size = new kernel value
+    FEED_UP = 20  # market data of this market (or of all, market = -1) is live again
+    FEED_DOWN = 21  # market data of this market (or of all, market = -1) is lost
+
+
+class Flag(IntEnum):
+    """Bits of Event.flags."""
+
+    LAST = 1  # last row of its source message
+    SNAPSHOT = 2  # came with a full book, not with a delta
+    INFERRED = 4  # not in the recording: derived from what surrounds it
+    MAKER = 8  # fills: our order was resting
+    GAP = 16  # first row after a gap in the recording
+
+
+class Side(IntEnum):
+    """Side of an order, of a level (BUY = bid, SELL = ask) or of a trade's aggressor."""
+
+    BUY = 0
+    SELL = 1
+
+
+class Outcome(IntEnum):
+    """Which token of a condition an order is for."""
+
+    YES = 0
+    NO = 1
+
+
+class Status(IntEnum):
+    """Life of a market."""
+
+    OPEN = 0
+    PAUSED = 1
+    HALTED = 2
+    RESOLVING = 3
+    RESOLVED = 4
+
+
+class OrderType(IntEnum):
+    """Time in force as the venue spells it."""
+
+    GTC = 0
+    GTD = 1
+    FOK = 2
+    FAK = 3
+
+
+class ActionKind(IntEnum):
+    """What the step asks the venue port to do."""
+
+    SUBMIT = 1
+    CANCEL = 2
+    CANCEL_ALL = 3
+
+
+class Verdict(IntEnum):
+    """What a bot concluded about its subject (decisions.md: RiskVote.decision)."""
+
+    NONE = 0  # the bot does not vote: it measured, recommended or proposed
+    APPROVE = 1
+    RESHAPE = 2
+    REJECT = 3
+    QUARANTINE = 4
+
+
+class Severity(IntEnum):
+    """Severity of a decision's reason code."""
+
+    INFO = 0
+    WARN = 1
+    RESHAPE = 2
+    HARD_REJECT = 3
+    EXPLAIN = 4
+
+
+POST_ONLY = 1
+"""Bit of Action.flags and Order.flags: refuse rather than take."""
+
+EVENT = np.dtype(
+    [
+        ("ts_recv", "<i8"),  # ns, ours: what the step may know when
+        ("ts_event", "<i8"),  # ns, the venue's: what the simulated venue does when
+        ("seq", "<i8"),  # place in its stream
+        ("price", "<i8"),  # pips
+        ("size", "<i8"),  # micro-shares
+        ("aux", "<i8"),  # see EventKind
+        ("market", "<i4"),  # index in the run's market table, -1 = all
+        ("ref", "<i4"),  # market rows: number of the source message; fills: fee in 1e-5 pUSD
+        ("kind", "<i2"),
+        ("side", "<i2"),
+        ("flags", "<i4"),
+    ]
+)
+assert EVENT.itemsize == 64
+
+DECISION = np.dtype(
+    [
+        ("ts", "<i8"),  # ns, time of the decision
+        ("seq", "<i8"),  # event seq the decision was made after
+        ("corr", "<i8"),  # correlation number of the intent, 0 = none
+        ("price", "<i8"),  # pips of the intent as the bot saw it
+        ("size", "<i8"),  # micro-shares of the intent as the bot saw it
+        ("observed", "<i8"),  # what the bot measured, in its parameter's kernel unit
+        ("limit", "<i8"),  # what it was held against
+        ("out_price", "<i8"),  # pips after the bot (a reshape, a plan)
+        ("out_size", "<i8"),  # micro-shares after the bot
+        ("market", "<i4"),
+        ("repeats", "<i4"),  # equal decisions since the bot's previous row here, not written
+        ("bot", "<i2"),  # index in the run's bot table
+        ("code", "<i2"),  # reason-code number
+        ("slot", "<i2"),  # quote slot of the intent, -1 = none
+        ("verdict", "i1"),
+        ("severity", "i1"),
+        ("outcome", "i1"),
+        ("side", "i1"),
+        ("mode", "i1"),  # bot mode in force
+        ("warned", "i1"),  # 1 = a parameter stood beyond its warning
+        ("terms", "<i4"),  # the intent's other terms: see TERMS_*
+    ]
+)
+assert DECISION.itemsize == 96
+
+TERMS_ORDER_TYPE = 3
+"""Bits of Decision.terms that hold the intent's OrderType."""
+TERMS_PASSIVE, TERMS_REDUCE = 4, 8
+"""Bits: the intent is post-only, may only reduce."""
+TERMS_VOTE_PASSIVE, TERMS_VOTE_CLOSE = 16, 32
+"""Bits: this vote demanded passive_only, close_only."""
+TERMS_TTL_SHIFT = 8
+"""From this bit on: the intent's time to live in ms, 0 = the platform's."""
+
+ACTION = np.dtype(
+    [
+        ("ts", "<i8"),  # ns
+        ("seq", "<i8"),  # event seq it was caused by
+        ("corr", "<i8"),  # correlation number of the intent
+        ("order_id", "<i8"),
+        ("price", "<i8"),  # pips, in the order's own token
+        ("size", "<i8"),  # micro-shares
+        ("market", "<i4"),
+        ("slot", "<i2"),
+        ("kind", "i1"),
+        ("outcome", "i1"),
+        ("side", "i1"),
+        ("order_type", "i1"),
+        ("flags", "i1"),
+        ("pad", "i1", (5,)),
+    ]
+)
+assert ACTION.itemsize == 64
+
+SAMPLE = np.dtype(
+    [
+        ("ts", "<i8"),  # ns
+        ("seq", "<i8"),
+        ("equity", "<i8"),  # this and the rest in micro-pUSD
+        ("cash", "<i8"),
+        ("reserved", "<i8"),
+        ("cost", "<i8"),
+        ("marked", "<i8"),
+        ("realised", "<i8"),
+        ("fees", "<i8"),
+        ("rebates", "<i8"),
+    ]
+)
+"""The account at one time: written on a fixed grid of event time when it has changed, and after every fill."""
