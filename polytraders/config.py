@@ -1,0 +1,458 @@
+"""The committed configuration: one ini file, checked line by line before anything starts.
+
+A section is either a part of the platform (`[engine]`) or a bot (`[risk.stale_book_guard]`: `mode` and the
+bot's parameters, held against its BotSpec). Values are one line of text each. Numbers of bots stay decimal
+text until a kernel takes them; numbers of parts become ints, bools, text or Decimal here.
+
+Invariants
+    C1  an unknown section or key, a wrong type and a value out of range stop the start, with file and line
+    C2  the hash covers every value in force, written or defaulted, and nothing else: comments, order, spelling
+        of numbers and the file's name do not change it
+    C3  an override passes the same checks as a line of the file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from polytraders import units
+from polytraders.bots import FAMILIES, KERNEL_BOTS, BotMode, BotSpec, bot_ids, load_bot, resolve_bot
+from polytraders.errors import ConfigError, UsageError
+
+DEMO_BUILDER_CODE = "0xb000000000000000000000000000000000000000000000000000000000003f7a"
+"""Builder code of examples and backtests: attributes nothing to anybody."""
+
+
+def _shortest(value: Decimal) -> Decimal:
+    text = f"{value:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+Exact = Annotated[Decimal, AfterValidator(_shortest)]
+"""A decimal of which 1000 and 1000.00 are one and the same (C2)."""
+
+
+class Part(BaseModel):
+    """One section of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(Part):
+    """What a run is and to whom its orders are attributed."""
+
+    mode: Literal["backtest"] = Field("backtest", description="run mode")
+    builder_code: str = Field(DEMO_BUILDER_CODE, pattern=r"^0x[0-9a-f]{64}$", description="bytes32 in small hex")
+
+
+class Engine(Part):
+    """The decision clock and what is kept of it."""
+
+    decide_interval_ms: int = Field(100, ge=0, le=60_000, description="ms between decisions; 0 = on every message")
+    sample_interval_s: int = Field(1, ge=1, le=3_600, description="s between account samples")
+    full_panel: bool = Field(False, description="compute the votes after a REJECT too")
+
+    @property
+    def decide_interval_ns(self) -> int:
+        return self.decide_interval_ms * units.NS_PER_MS
+
+    @property
+    def sample_interval_ns(self) -> int:
+        return self.sample_interval_s * units.NS_PER_S
+
+
+class Portfolio(Part):
+    """The account a run trades."""
+
+    id: str = Field("PORT-001", pattern=r"^PORT-[0-9A-Z]{3,}$", description="portfolio id")
+    cash_pusd: Exact = Field(Decimal(1_000), gt=0, le=10**9, decimal_places=6, description="pUSD at the start")
+
+    @property
+    def cash_micro(self) -> int:
+        """Cash at the start in micro-pUSD."""
+        return units.money_micro(self.cash_pusd)
+
+
+class Simulated(Part):
+    """The models of the simulated venue; every result prints them."""
+
+    queue_model: Literal["risk_averse", "power_prob"] = Field("risk_averse", description="who leaves the queue first")
+    queue_power: int = Field(3, ge=1, le=5, description="exponent of power_prob")
+    partial_fills: bool = Field(True, description="a trade smaller than our order fills a part of it")
+    latency_model: Literal["constant"] = Field("constant", description="the same delay for every message")
+    entry_latency_ms: int = Field(50, ge=0, le=10_000, description="our request to the venue's engine")
+    response_latency_ms: int = Field(50, ge=0, le=10_000, description="the venue's engine to our answer")
+    fees: bool = Field(True, description="charge each market's own fee schedule")
+
+    @property
+    def entry_latency_ns(self) -> int:
+        return self.entry_latency_ms * units.NS_PER_MS
+
+    @property
+    def response_latency_ns(self) -> int:
+        return self.response_latency_ms * units.NS_PER_MS
+
+
+class Venue(Part):
+    """Where orders go."""
+
+    simulated: Simulated = Simulated()
+
+
+class Data(Part):
+    """How recordings are read."""
+
+    gap_s: int = Field(30, ge=1, le=3_600, description="s of silence of the feed that count as a gap")
+
+    @property
+    def gap_ns(self) -> int:
+        return self.gap_s * units.NS_PER_S
+
+
+class Report(Part):
+    """How results are drawn."""
+
+    max_points: int = Field(4_000, ge=100, le=100_000, description="most points of one line in a chart")
+    template: Literal["plotly_white", "plotly_dark", "simple_white", "ggplot2", "seaborn"] = Field(
+        "plotly_white", description="plotly template"
+    )
+
+
+PARTS: dict[str, type[Part]] = {
+    "run": Run,
+    "engine": Engine,
+    "portfolio": Portfolio,
+    "venue.simulated": Simulated,
+    "data": Data,
+    "report": Report,
+}
+"""Section -> model of its keys."""
+
+
+@dataclass(frozen=True)
+class BotConfig:
+    """One bot's section, resolved."""
+
+    bot_id: str
+    mode: BotMode
+    values: dict[str, str]  # every parameter as canonical decimal text, in the order of the spec
+    warned: tuple[str, ...] = ()  # parameters beyond their warning: the runtime stamps WARN on every decision
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"mode": str(self.mode), "values": dict(self.values)}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# the file
+# ---------------------------------------------------------------------------------------------------------
+
+_SECTION = re.compile(r"\[\s*([^\]]*?)\s*\]")
+_ENTRY = re.compile(r"([^=]*?)\s*=\s*(.*)")
+_COMMENT = re.compile(r"(^|\s)[#;].*$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value of the file and where it stands."""
+
+    text: str
+    where: str
+
+
+@dataclass
+class Block:
+    """One section of the file and where it stands."""
+
+    where: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+def parse_ini(text: str, name: str) -> dict[str, Block]:
+    """Sections of an ini text with the line of everything.
+
+    One `key = value` a line; `#` and `;` begin a comment at the start of a line or after a space. Raises
+    ConfigError for a line that is neither, a value outside a section, a section or key that stands twice.
+    """
+    blocks: dict[str, Block] = {}
+    block: Block | None = None
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        where, content = f"{name}:{number}", _COMMENT.sub("", line).strip()
+        if not content:
+            continue
+        if (head := _SECTION.fullmatch(content)) is not None:
+            if head[1] in blocks:
+                raise _twice(where, f"section [{head[1]}]", blocks[head[1]].where)
+            block = blocks[head[1]] = Block(where)
+        elif (pair := _ENTRY.fullmatch(content)) is None or not pair[1]:
+            raise ConfigError(
+                f"cannot read {content!r}",
+                where=where,
+                rule="a line is [section], key = value, or a comment",
+                mend="a value stands on one line, after its key and =",
+            )
+        elif block is None:
+            raise ConfigError(
+                f"{pair[1]} stands outside a section",
+                where=where,
+                rule="every value belongs to a section",
+                mend="put a line such as [engine] above it",
+            )
+        elif pair[1] in block.entries:
+            raise _twice(where, pair[1], block.entries[pair[1]].where)
+        else:
+            block.entries[pair[1]] = Entry(pair[2], where)
+    return blocks
+
+
+def _twice(where: str, what: str, first: str) -> ConfigError:
+    return ConfigError(f"{what} stands twice", where=where, rule=f"first at {first}", mend="keep one of them")
+
+
+def _nearest(name: str, names: Iterator[str] | list[str], otherwise: str) -> str:
+    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else otherwise
+
+
+# ---------------------------------------------------------------------------------------------------------
+# from text to settings
+# ---------------------------------------------------------------------------------------------------------
+
+
+def key_rule(model: type[Part], key: str) -> str:
+    """What a key of a part may be, in words: 'integer, 0 ... 60000'."""
+    info = model.model_fields[key]
+    if get_origin(info.annotation) is Literal:
+        return "one of " + ", ".join(get_args(info.annotation))
+    kinds = {int: "integer", bool: "true or false", Decimal: "decimal number", str: "text"}
+    bounds = {
+        name: getattr(m, name)
+        for m in info.metadata
+        for name in ("ge", "gt", "le")
+        if getattr(m, name, None) is not None
+    }
+    pattern = next((m.pattern for m in info.metadata if getattr(m, "pattern", None)), None)
+    words = [kinds[info.annotation]]  # type: ignore[index]
+    if {"ge", "le"} <= bounds.keys():
+        words.append(f"{bounds['ge']} ... {bounds['le']}")
+    elif bounds:
+        words.append(f"above {bounds['gt']}, at most {bounds['le']}")
+    if (
+        places := next((m.decimal_places for m in info.metadata if getattr(m, "decimal_places", None)), None)
+    ) is not None:
+        words.append(f"at most {places} decimals")
+    if pattern:
+        words.append(f"like {pattern.strip('^$')}")
+    return ", ".join(words)
+
+
+def _build_part(section: str, block: Block) -> Part:
+    model = PARTS[section]
+    for key, entry in block.entries.items():
+        if key not in model.model_fields:
+            raise ConfigError(
+                f"[{section}] has no key {key!r}",
+                where=entry.where,
+                rule="keys: " + ", ".join(model.model_fields),
+                mend=_nearest(key, list(model.model_fields), "remove it"),
+            )
+    try:
+        return model.model_validate({key: entry.text for key, entry in block.entries.items()})
+    except ValidationError as errors:
+        key = str(errors.errors()[0]["loc"][0])
+        entry, default = block.entries[key], model.model_fields[key].default
+        raise ConfigError(
+            f"[{section}] {key} = {entry.text!r} is refused",
+            where=entry.where,
+            rule=key_rule(model, key),
+            mend=f"the default is {_ini_text(default)}",
+        ) from None
+
+
+def _load_spec(section: str, where: str) -> BotSpec:
+    try:
+        return load_bot(section).spec
+    except UsageError as error:
+        if section.partition(".")[0] in FAMILIES and section.partition(".")[2]:
+            raise ConfigError(f"[{section}]: {error.what}", where=where, rule=error.rule, mend=error.mend) from None
+        raise ConfigError(
+            f"there is no section [{section}]",
+            where=where,
+            rule="a section is a part (" + ", ".join(PARTS) + ") or a bot id",
+            mend=_nearest(section, [*PARTS, *bot_ids()], "remove it"),
+        ) from None
+
+
+def _build_bot(spec: BotSpec, block: Block) -> BotConfig:
+    entries = dict(block.entries)
+    mode = spec.default_mode
+    if (said := entries.pop("mode", None)) is not None:
+        if said.text not in spec.modes:
+            raise ConfigError(
+                f"[{spec.bot_id}] mode = {said.text!r} is refused",
+                where=said.where,
+                rule="one of " + ", ".join(spec.modes),
+                mend=_nearest(said.text, [str(m) for m in spec.modes], f"its spec says {spec.default_mode}"),
+            )
+        mode = BotMode(said.text)
+    values = {key: entry.text for key, entry in entries.items()}
+    places = {key: entry.where for key, entry in entries.items()}
+    warned = spec.check(values, places)
+    return BotConfig(spec.bot_id, mode, spec.resolve(values), tuple(warned))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration of a run: typed parts, one entry per bot that has a section, and the text they come from."""
+
+    run: Run
+    engine: Engine
+    portfolio: Portfolio
+    venue: Venue
+    data: Data
+    report: Report
+    bots: dict[str, BotConfig]
+    source: str
+    blocks: dict[str, Block] = field(repr=False, compare=False)
+
+    def bot(self, name: str) -> BotConfig:
+        """The bot's configuration; without a section its spec's mode and defaults."""
+        bot_id = resolve_bot(name)
+        return self.bots.get(bot_id) or _build_bot(load_bot(bot_id).spec, Block(self.source))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value in force, as JSON knows it: decimals are text."""
+        parts = {
+            name: getattr(self, name).model_dump(mode="json")
+            for name in ("run", "engine", "portfolio", "data", "report")
+        }
+        parts["venue"] = self.venue.model_dump(mode="json")
+        return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of `as_dict`."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_overrides(self, values: Mapping[str, str], where: str = "--set") -> Settings:
+        """A copy with `section.key` -> text set, checked like the file (C3); messages name `where` and the value."""
+        blocks = {section: Block(block.where, dict(block.entries)) for section, block in self.blocks.items()}
+        for path, text in values.items():
+            section, _, key = path.rpartition(".")
+            place = f"{where} {path}={text}"
+            if not section:
+                raise ConfigError(
+                    f"{path!r} names no section",
+                    where=place,
+                    rule="an override is section.key=value",
+                    mend="such as engine.decide_interval_ms=0 or strat.maker_tight.edge_bps=30",
+                )
+            section = _canonical(section)
+            blocks.setdefault(section, Block(place)).entries[key] = Entry(str(text), place)
+        return build_settings(blocks, self.source)
+
+
+def _canonical(section: str) -> str:
+    """The bot id a section means, in any spelling; other names as they are."""
+    if section in PARTS:
+        return section
+    try:
+        return resolve_bot(section)
+    except UsageError:
+        return section
+
+
+def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
+    """Settings from the sections of a file. Raises ConfigError for the first thing that is refused (C1)."""
+    parts: dict[str, Any] = {}
+    bots: dict[str, BotConfig] = {}
+    kept: dict[str, Block] = {}
+    for section, block in blocks.items():
+        name = _canonical(section)
+        if name in kept:
+            raise _twice(block.where, f"[{name}] (as [{section}])", kept[name].where)
+        kept[name] = block
+        if name in PARTS:
+            parts[name] = _build_part(name, block)
+        else:
+            bots[name] = _build_bot(_load_spec(name, block.where), block)
+    in_order = {bot_id: bots[bot_id] for bot_id in bot_ids() if bot_id in bots}
+    return Settings(
+        run=parts.get("run", Run()),
+        engine=parts.get("engine", Engine()),
+        portfolio=parts.get("portfolio", Portfolio()),
+        venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
+        data=parts.get("data", Data()),
+        report=parts.get("report", Report()),
+        bots=in_order,
+        source=source,
+        blocks=kept,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# where things are
+# ---------------------------------------------------------------------------------------------------------
+
+PACKAGED = "packaged defaults"
+
+
+def settings_path(path: str | Path | None = None) -> Path | None:
+    """The file in force: the argument, else POLYTRADERS_SETTINGS, else ./settings.ini, else none (the packaged
+    defaults). Raises UsageError when a named file does not exist."""
+    named = path or os.environ.get("POLYTRADERS_SETTINGS")
+    chosen = Path(named or "settings.ini").expanduser()
+    if chosen.is_file():
+        return chosen
+    if not named:
+        return None
+    raise UsageError(
+        f"there is no settings file {chosen}",
+        where="" if path else "POLYTRADERS_SETTINGS",
+        mend="name an existing file, or leave it out to use ./settings.ini",
+    )
+
+
+def load_settings(path: str | Path | None = None) -> Settings:
+    """Read and check the configuration; see `settings_path` for which file.
+
+    The packaged defaults are every part at its default and every bot that has a module enforced at its defaults.
+    """
+    chosen = settings_path(path)
+    if chosen is None:
+        return build_settings(
+            {b: Block(PACKAGED, {"mode": Entry("enforced", PACKAGED)}) for b in KERNEL_BOTS}, PACKAGED
+        )
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"byte {error.start} is no UTF-8",
+            where=str(chosen),
+            rule="settings are UTF-8 text",
+            mend="save it as UTF-8",
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot read {chosen}: {error.strerror}", mend="make it readable") from None
+    return build_settings(parse_ini(text, str(chosen)), str(chosen))
+
+
+def home() -> Path:
+    """Folder of catalog, runs and store: POLYTRADERS_HOME, else ./.polytraders (absolute; not created here)."""
+    return Path(os.environ.get("POLYTRADERS_HOME") or ".polytraders").expanduser().absolute()
+
+
+def _ini_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
