@@ -1,0 +1,177 @@
+"""From market descriptions, bots and settings to the arrays of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from polytraders import rows
+from polytraders.bots import Bot
+from polytraders.engine import state as s
+from polytraders.engine.book import geometry
+from polytraders.engine.kernels import FAMILIES, Kernels, kernel_table
+from polytraders.errors import DataError
+from polytraders.reasons import REGISTRY
+
+RUNTIME = "runtime"
+"""Name of the last entry of a run's bot table: receipts of the engine itself."""
+
+
+class MarketLike(Protocol):
+    """What the engine reads of a market (polytraders.data.catalog.MarketInfo has it)."""
+
+    tick: int
+    grid: int
+    min_size: int
+    fee_rate: int
+    fee_exponent: int
+    rebate_rate: int
+    event_id: str
+    end_ts: int
+
+
+@dataclass(frozen=True)
+class PipelineBot:
+    """One bot as this run has it."""
+
+    bot: Bot
+    mode: int  # engine.state.MODE_*
+    params: np.ndarray  # int64[N_PARAMS], kernel units
+    warned: bool
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The run's bots in pipeline order."""
+
+    bots: tuple[PipelineBot, ...]
+
+    def of(self, family: str) -> tuple[PipelineBot, ...]:
+        return tuple(b for b in self.bots if b.bot.family == family)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Bot ids by index in decision rows; the last one is the runtime."""
+        return tuple(b.bot.spec.bot_id for b in self.bots) + (RUNTIME,)
+
+    def kernels(self) -> Kernels:
+        return kernel_table({family: [b.bot.decide for b in self.of(family)] for family in FAMILIES})
+
+
+def order_bots(bots: Iterable[PipelineBot]) -> Pipeline:
+    """Pipeline order: families first; inside a family the order given. Raises ValueError for two strategies."""
+    bots = list(bots)
+    if sum(b.bot.family == "strat" for b in bots) > 1:
+        raise ValueError("a run has at most one strategy: it is bound to one portfolio")
+    return Pipeline(tuple(b for family in FAMILIES for b in bots if b.bot.family == family))
+
+
+def severity_table() -> np.ndarray:
+    """int64[largest code number + 1]: rows.Severity of each reason code."""
+    table = np.zeros(max(code.number for code in REGISTRY.values()) + 1, np.int64)
+    for code in REGISTRY.values():
+        table[code.number] = int(code.severity)
+    return table
+
+
+def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
+    """Fresh MARKET rows with their book geometry, and the number of book cells they need."""
+    markets, offset = s.records(s.MARKET, len(infos)), 0
+    groups: dict[str, int] = {}
+    for i, info in enumerate(infos):
+        levels, recip = geometry(info.grid)
+        row = markets[i]
+        row.id = i
+        row.group = groups.setdefault(info.event_id, len(groups)) if info.event_id else -1
+        row.tick, row.min_size, row.end_ts = info.tick, info.min_size, info.end_ts
+        row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
+        row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
+        row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
+        row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
+        offset += 2 * levels
+    return markets, offset
+
+
+def new_state(
+    infos: Sequence[MarketLike],
+    pipeline: Pipeline,
+    *,
+    cash: int,
+    interval: int,
+    sample_interval: int,
+    full_panel: bool = False,
+) -> s.State:
+    """State of a run before its first event. cash micro-pUSD, intervals ns."""
+    n, b = len(infos), len(pipeline.bots) + 1
+    markets, cells = market_rows(infos)
+    clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
+    clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
+    for field in FAMILIES:
+        clock["n_" + field] = len(pipeline.of(field))
+    for field in ("deposits", "cash", "equity", "peak"):
+        account[field] = cash
+    params, bots = s.records(s.PARAMS, b), s.records(s.BOT, b)
+    bots["mode"] = s.MODE_ENFORCED
+    for i, bot in enumerate(pipeline.bots):
+        params["v"][i] = bot.params
+        bots[i].mode, bots[i].warned = bot.mode, int(bot.warned)
+    return s.State(
+        clock=clock,
+        account=account,
+        markets=markets,
+        positions=s.records(s.POSITION, n),
+        book=np.zeros(cells, np.int64),
+        volume=np.zeros((n, 25), np.int64),
+        orders=s.records(s.ORDER, s.MAX_ORDERS),
+        slots=np.full((n, s.N_SLOTS), -1, np.int64),
+        taking=np.zeros((n, s.N_SLOTS), np.int64),
+        memory=np.zeros((n, s.N_MEMORY)),
+        params=params,
+        bots=bots,
+        repeats=s.records(s.REPEAT, (b, n, s.N_SLOTS + 1)),
+        severity=severity_table(),
+        dirty=np.zeros(2 * n + 16, np.int64),
+        wakes=np.zeros((4 * n + 16, 2), np.int64),
+        targets=s.records(s.INTENT, s.N_SLOTS),
+        vote=s.records(s.VOTE, 1),
+        plan=s.records(s.PLAN, 2),
+    )
+
+
+def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "events") -> None:
+    """Refuse a stream the kernels could not take safely (they index without bounds checks). Raises DataError."""
+
+    def refuse(bad: np.ndarray, what: str, rule: str) -> None:
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise DataError(
+                f"{what} ({events[i]})",
+                where=f"{name}, row {i}",
+                rule=rule,
+                mend="import the recording again; if it stays, `polytraders data check` names the source line",
+            )
+
+    if events.dtype != rows.EVENT and events.dtype.descr != rows.EVENT.descr:
+        raise DataError("the stream does not hold event rows", where=name, rule=f"dtype {rows.EVENT}")
+    kind, market, price = events["kind"], events["market"], events["price"]
+    refuse((kind < 1) | (kind > max(rows.EventKind)), "unknown event kind", "kind is one of rows.EventKind")
+    refuse((market < -1) | (market >= len(infos)), "unknown market", f"market lies in -1 ... {len(infos) - 1}")
+    whole = (market < 0) & ~np.isin(
+        kind, [rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN]
+    )
+    refuse(whole, "a row for all markets of a kind that needs one", "market -1 only for clock, switch and feed rows")
+    priced = (kind >= rows.EventKind.LEVEL) & (kind <= rows.EventKind.TRADE)
+    grid = np.array([info.grid for info in infos], np.int64)[np.maximum(market, 0)]
+    refuse(priced & ((price < 0) | (price > 10_000)), "price outside 0 ... 1", "0 <= price <= 10000 pips")
+    refuse(priced & (price % grid != 0), "price off the market's grid", "price is a multiple of the grid")
+    refuse(priced & (events["size"] < 0), "negative size", "size >= 0")
+    refuse((events["side"] < 0) | (events["side"] > 1), "unknown side", "side is 0 or 1")
+    refuse(np.diff(events["ts_recv"], prepend=events["ts_recv"][:1]) < 0, "time runs backwards", "ordered by ts_recv")
+
+
+def describe(info: Any) -> dict[str, Any]:
+    """A market as the run's manifest keeps it."""
+    return {key: getattr(info, key) for key in info.__dataclass_fields__}

@@ -1,0 +1,320 @@
+"""What the step knows: a handful of record arrays, owned by the step and written by nobody else.
+
+Kernel bots read these records as their inputs. Every field has its unit in its name or comment;
+all are int64 unless they are model outputs (`x`, float64). -1 stands for "no such level" in best
+prices: test `two_sided(market)` before using both.
+
+A snapshot of the state is the bytes of these arrays and the seq of the last event.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from polytraders.engine.jit import njit
+
+N_SLOTS = 8
+"""Working quotes per market: slots 0 ... 3 hold the bid side (YES space), 4 ... 7 the ask side."""
+N_PARAMS = 32
+"""Kernel parameters a bot may have."""
+N_FEATURES = 32
+N_MEMORY = 32
+"""float64 cells a strategy may keep per market."""
+N_PLAN = 2
+"""Orders one intent may become."""
+MAX_ORDERS = 1 << 14
+"""Rows of the order table: open orders at one time."""
+
+# Market.x: features that the sensors of `intel` and `discovery` write and everybody may read.
+IMBALANCE = 0  # (bid - ask) / (bid + ask) of the size in the first levels, -1 ... 1
+FLOW = 1  # decayed signed aggressive volume, shares; + = buying
+FLOW_ABS = 2  # decayed absolute aggressive volume, shares
+TOXICITY = 3  # |FLOW| / FLOW_ABS weighted by volume, 0 ... 1
+VOLATILITY = 4  # decayed root mean square of mid changes per decision, pips
+MICROPRICE = 5  # size-weighted mid, pips
+QUALITY = 6  # tradability score of the scanner, 0 ... 1
+
+# Market.flow_state
+BENIGN, TOXIC, INFORMED = 0, 1, 2
+
+MARKET = np.dtype(
+    [
+        # identity and rules
+        ("id", "<i8"),  # index in the run's market table
+        ("group", "<i8"),  # neg-risk event index, -1 = none
+        ("tick", "<i8"),  # pips, in force now
+        ("min_size", "<i8"),  # micro-shares
+        ("fee_rate", "<i8"),  # ppm
+        ("fee_exponent", "<i8"),
+        ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
+        ("end_ts", "<i8"),  # ns, scheduled close, 0 = unknown
+        ("status", "<i8"),  # rows.Status
+        ("payout", "<i8"),  # pips per YES share once RESOLVED, else -1
+        # book geometry (see engine.book): level i stands for price i * grid
+        ("grid", "<i8"),  # pips
+        ("recip", "<i8"),  # 2^32 / grid rounded up: price -> level without a division
+        ("levels", "<i8"),
+        ("offset", "<i8"),
+        ("bid_level", "<i8"),  # best levels as of the last row, -1 = none
+        ("ask_level", "<i8"),
+        # top of book, as of the decision
+        ("best_bid", "<i8"),  # pips, -1 = none
+        ("best_ask", "<i8"),  # pips, -1 = none
+        ("bid_size", "<i8"),  # micro-shares
+        ("ask_size", "<i8"),  # micro-shares
+        ("book_ts", "<i8"),  # ns, ts_recv of the last book row, 0 = never
+        ("event_ts", "<i8"),  # ns, ts_event of the last book row
+        ("feed_up", "<i8"),  # 1 = market data is live
+        ("mark2", "<i8"),  # last two-sided best_bid + best_ask, pips; 0 = never. mid = mark2 / 2
+        # tape since the market's previous decision (the step clears it after each)
+        ("buy_volume", "<i8"),  # micro-shares lifted
+        ("sell_volume", "<i8"),  # micro-shares hit
+        ("n_trades", "<i8"),
+        ("n_inferred", "<i8"),  # of those, inferred
+        ("last_price", "<i8"),  # pips of the last trade, -1 = never
+        ("last_side", "<i8"),
+        ("last_size", "<i8"),
+        ("trade_ts", "<i8"),  # ns, 0 = never
+        ("volume_24h", "<i8"),  # micro-pUSD traded in the last 24 hourly buckets
+        # decision clock
+        ("now", "<i8"),  # ns, time of the decision being made
+        ("prev_now", "<i8"),  # ns, time of the previous one, 0 = first
+        ("dirty", "<i8"),  # 1 = something changed since the last decision
+        ("wake", "<i8"),  # ns, decide again at this time though nothing changes; 0 = no
+        ("queued", "<i8"),  # ns, the wake that last went into State.wakes and has not come out, 0 = none
+        # conclusions of the sensors
+        ("flow_state", "<i8"),
+        ("candidate", "<i8"),  # 1 = the scanner recommends it
+        ("quarantined", "<i8"),
+        ("x", "<f8", (N_FEATURES,)),
+    ]
+)
+
+POSITION = np.dtype(
+    [
+        ("yes", "<i8"),  # micro-shares held, incl. reserved
+        ("yes_reserved", "<i8"),  # of those, behind open sell orders
+        ("yes_cost", "<i8"),  # micro-pUSD paid for them
+        ("no", "<i8"),
+        ("no_reserved", "<i8"),
+        ("no_cost", "<i8"),
+        ("buy_reserved", "<i8"),  # micro-pUSD behind this market's open buy orders
+        ("yes_buying", "<i8"),  # of that, behind orders for YES
+        ("no_buying", "<i8"),
+        ("realised", "<i8"),  # micro-pUSD, before fees and rebates
+        ("fees", "<i8"),  # micro-pUSD paid
+        ("rebates", "<i8"),  # micro-pUSD accrued
+        ("marked", "<i8"),  # micro-pUSD, value of both holdings at mid, as counted in Account.marked
+        ("fills", "<i8"),
+        ("open_orders", "<i8"),
+        ("last_fill_ts", "<i8"),
+    ]
+)
+
+ACCOUNT = np.dtype(
+    [
+        ("now", "<i8"),  # ns
+        ("deposits", "<i8"),  # micro-pUSD put in
+        ("cash", "<i8"),  # micro-pUSD free
+        ("reserved", "<i8"),  # micro-pUSD behind open buy orders
+        ("cost", "<i8"),  # micro-pUSD, all positions at cost
+        ("realised", "<i8"),
+        ("fees", "<i8"),
+        ("rebates", "<i8"),  # accrued; a receivable, not yet cash
+        ("marked", "<i8"),  # micro-pUSD, all positions at mid
+        ("equity", "<i8"),  # cash + reserved + marked + rebates
+        ("peak", "<i8"),  # highest equity since the start
+        ("day", "<i8"),  # UTC day number of the two below
+        ("day_open", "<i8"),
+        ("day_peak", "<i8"),
+        ("week", "<i8"),  # UTC week number (Monday) of the two below
+        ("week_open", "<i8"),
+        ("week_peak", "<i8"),
+        ("halted", "<i8"),  # reason-code number that latched the kill switch, 0 = trading
+        ("halted_ts", "<i8"),
+        ("switch", "<i8"),  # 1 = a person armed the kill switch
+        ("submits", "<i8"),  # orders sent
+        ("acks", "<i8"),
+        ("rejects", "<i8"),
+        ("cancels", "<i8"),  # cancels sent
+        ("fills", "<i8"),
+        ("recent_submits", "<i8"),  # decayed counts for the reject rate: halved every 5 minutes
+        ("recent_rejects", "<i8"),  # both x 1000
+        ("recent_ts", "<i8"),
+        ("open_orders", "<i8"),
+    ]
+)
+
+ORDER = np.dtype(
+    [
+        ("id", "<i8"),  # 0 = free row
+        ("corr", "<i8"),
+        ("market", "<i8"),
+        ("slot", "<i8"),
+        ("outcome", "<i8"),
+        ("side", "<i8"),
+        ("price", "<i8"),  # pips, in the order's own token
+        ("size", "<i8"),  # micro-shares
+        ("filled", "<i8"),  # micro-shares
+        ("reserved", "<i8"),  # micro-pUSD (buys) or micro-shares (sells) still held back
+        ("order_type", "<i8"),
+        ("flags", "<i8"),
+        ("state", "<i8"),  # see below
+        ("submit_ts", "<i8"),
+        ("ack_ts", "<i8"),  # 0 = not acknowledged
+    ]
+)
+# ORDER.state
+PENDING_NEW, LIVE, PENDING_CANCEL = 1, 2, 3
+
+INTENT = np.dtype(
+    [
+        ("corr", "<i8"),
+        ("market", "<i8"),
+        ("slot", "<i8"),
+        ("want", "<i8"),  # WANT_NOTHING | WANT_QUOTE: a slot without a wanted quote is cancelled
+        ("outcome", "<i8"),
+        ("side", "<i8"),
+        ("price", "<i8"),  # pips, in the intent's own token
+        ("size", "<i8"),  # micro-shares
+        ("order_type", "<i8"),
+        ("passive_only", "<i8"),  # 1 = post-only
+        ("reduce_only", "<i8"),  # 1 = may only close
+        ("fair", "<i8"),  # pips x 100, the strategy's fair price in the intent's own token
+        ("edge", "<i8"),  # pips x 100, fair against price, after costs
+        ("max_slippage_bps", "<i8"),
+        ("ttl", "<i8"),  # ns the intent stays good
+        ("reshaped", "<i8"),  # 1 = risk changed it
+        ("replaces", "<i8"),  # micro-pUSD behind the working order that this intent keeps, 0 = none
+    ]
+)
+WANT_NOTHING, WANT_QUOTE = 0, 1
+
+VOTE = np.dtype(
+    [
+        ("verdict", "<i8"),  # rows.Verdict
+        ("max_size", "<i8"),  # micro-shares, -1 = no constraint (all five)
+        ("max_price", "<i8"),  # pips, own token
+        ("min_price", "<i8"),
+        ("passive_only", "<i8"),
+        ("close_only", "<i8"),
+        ("observed", "<i8"),  # what was measured ...
+        ("limit", "<i8"),  # ... against what, in the parameter's kernel unit
+        ("latch", "<i8"),  # 1 = a REJECT that stays until a person clears it (kill switch)
+    ]
+)
+
+PLAN = np.dtype(
+    [
+        ("n", "<i8"),  # orders in it
+        ("price", "<i8", (N_PLAN,)),  # pips, own token
+        ("size", "<i8", (N_PLAN,)),  # micro-shares
+        ("order_type", "<i8", (N_PLAN,)),
+        ("flags", "<i8", (N_PLAN,)),  # rows.POST_ONLY
+        ("fee", "<i8"),  # estimated, micro-pUSD
+        ("rebate", "<i8"),  # estimated, micro-pUSD
+        ("slippage_bps", "<i8"),  # estimated, bps of 1 pUSD against mid
+        ("q_exec", "<i8"),  # expected average price, pips x 100
+        ("method", "<i8"),  # METHOD_*
+        ("observed", "<i8"),
+        ("limit", "<i8"),
+    ]
+)
+METHOD_NONE, METHOD_PASSIVE, METHOD_WALK, METHOD_CONSERVATIVE = 0, 1, 2, 3
+
+PARAMS = np.dtype([("v", "<i8", (N_PARAMS,))])
+"""A bot's parameters in kernel units, in the order of its BotSpec."""
+
+CLOCK = np.dtype(
+    [
+        ("now", "<i8"),  # ns, ts_recv of the last event
+        ("seq", "<i8"),  # events consumed
+        ("interval", "<i8"),  # ns between decision times, 0 = decide on every message
+        ("next_tick", "<i8"),  # ns, next decision time, 0 = none armed
+        ("corr", "<i8"),  # last correlation number given
+        ("order", "<i8"),  # last order id given
+        ("decisions", "<i8"),  # bot decisions made
+        ("evaluations", "<i8"),  # times a market was decided on
+        ("intents", "<i8"),
+        ("n_intel", "<i8"),  # bots in this run, by family; at most one strategy
+        ("n_disc", "<i8"),
+        ("n_strat", "<i8"),
+        ("n_risk", "<i8"),
+        ("n_exec", "<i8"),
+        ("sample_interval", "<i8"),  # ns between account samples
+        ("next_sample", "<i8"),  # ns
+        ("n_dirty", "<i8"),
+        ("n_wake", "<i8"),
+        ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
+    ]
+)
+
+BOT = np.dtype(
+    [
+        ("mode", "<i8"),  # MODE_*
+        ("hash", "<i8"),  # rolling over every decision of this bot
+        ("decisions", "<i8"),
+        ("warned", "<i8"),  # 1 = a parameter stands beyond its warning: every decision says so
+    ]
+)
+MODE_OFF, MODE_SHADOW, MODE_ADVISORY, MODE_ENFORCED, MODE_QUARANTINE = 0, 1, 2, 3, 4
+
+REPEAT = np.dtype([("code", "<i4"), ("verdict", "<i2"), ("seen", "<i2"), ("count", "<i8")])
+"""Run-length state of a (bot, market, slot): the last written decision and the equal ones since."""
+
+
+class State(NamedTuple):
+    """All state of the step. Shapes: n markets, b bots (the last one is the runtime itself), L book cells."""
+
+    clock: np.ndarray  # CLOCK[1]
+    account: np.ndarray  # ACCOUNT[1]
+    markets: np.ndarray  # MARKET[n]
+    positions: np.ndarray  # POSITION[n]
+    book: np.ndarray  # int64[L], see engine.book
+    volume: np.ndarray  # int64[n, 25]: micro-pUSD in 24 hourly buckets, then the hour number of the newest
+    orders: np.ndarray  # ORDER[MAX_ORDERS]
+    slots: np.ndarray  # int64[n, N_SLOTS]: row of the working order, -1 = none
+    taking: np.ndarray  # int64[n, N_SLOTS]: taker orders of the slot whose outcome is not known yet
+    memory: np.ndarray  # float64[n, N_MEMORY]
+    params: np.ndarray  # PARAMS[b]
+    bots: np.ndarray  # BOT[b]: intel, discovery, strategy, risk, execution in this order, runtime
+    repeats: np.ndarray  # REPEAT[b, n, N_SLOTS + 1]; the last slot is "no slot"
+    severity: np.ndarray  # int64[reason-code number]: rows.Severity
+    dirty: np.ndarray  # int64[2 n + 16]: markets to decide on at the next tick, clock.n_dirty of them
+    wakes: np.ndarray  # int64[4 n + 16, 2]: binary heap of (wake ns, market), clock.n_wake of them
+    targets: np.ndarray  # INTENT[N_SLOTS]
+    vote: np.ndarray  # VOTE[1]
+    plan: np.ndarray  # PLAN[2]; the second is what shadowed execution bots write to
+
+
+class Row(np.record):
+    """A record whose fields win over numpy's own attributes, so that `row.size` is the field in plain Python too."""
+
+    def __getattribute__(self, name: str):
+        if name in np.void.__getattribute__(self, "dtype").fields:
+            return np.void.__getitem__(self, name)
+        return np.record.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value) -> None:
+        if name in np.void.__getattribute__(self, "dtype").fields:
+            np.void.__setitem__(self, name, value)
+        else:
+            np.record.__setattr__(self, name, value)
+
+
+def records(dtype: np.dtype, n: int | tuple[int, ...]) -> np.ndarray:
+    """Zeroed array of `dtype` whose elements numba takes for the plain struct and Python reads as `row.field`."""
+    return np.zeros(n, dtype=np.dtype((Row, dtype)))
+
+
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """The same memory with elements that Python reads as `row.field`."""
+    return array.view(np.dtype((Row, np.dtype((np.void, array.dtype)))))
+
+
+@njit
+def two_sided(market):
+    """True when both best prices exist and do not cross."""
+    return market.best_bid >= 0 and market.best_ask >= 0 and market.best_bid < market.best_ask

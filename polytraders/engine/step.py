@@ -1,0 +1,892 @@
+"""The step: everything that decides. Backtest, replay, paper, shadow and live run this code and no other.
+
+    events ─► consume ─► state ─► evaluate a market: intel ─► discovery ─► strategy ─► risk ─► execution ─► actions
+
+It reads no clock, draws no random number and does no I/O; its inputs are event rows in order, its
+outputs decision, action and sample rows. Decision times lie on a fixed grid of event time
+(`clock.interval`) or, with an interval of 0, directly behind every complete message. At a time of
+the grid only those markets are decided on that changed since their last decision, or whose
+strategy asked to be woken: with unchanged inputs a decision is the same decision.
+
+Invariants
+    S1  same events in, same rows out, byte for byte
+    S2  no order leaves but through the risk chain; the only bypass is a cancel
+    S3  every decision enters its bot's rolling hash, whether or not it is written
+    S4  a reshape never grows an order and never changes market, side or outcome
+    S5  an intent that leads to an action has its whole chain written under one correlation number
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from polytraders.engine import book as bk
+from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
+from polytraders.engine.jit import inline, njit
+from polytraders.engine.kernels import judge, propose, sense, shape
+from polytraders.engine.ledger import book_fill, free_shares, hold, mark, need, settle
+from polytraders.engine.state import (
+    LIVE,
+    MAX_ORDERS,
+    MODE_ENFORCED,
+    MODE_OFF,
+    MODE_QUARANTINE,
+    N_SLOTS,
+    PENDING_CANCEL,
+    PENDING_NEW,
+    WANT_NOTHING,
+    WANT_QUOTE,
+    records,
+)
+from polytraders.reasons import Code
+from polytraders.rows import (
+    ACTION,
+    DECISION,
+    POST_ONLY,
+    SAMPLE,
+    TERMS_TTL_SHIFT,
+    ActionKind,
+    EventKind,
+    Flag,
+    OrderType,
+    Severity,
+    Side,
+    Status,
+    Verdict,
+)
+from polytraders.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, ONE
+
+NS_PER_HOUR = 3_600 * NS_PER_S
+REJECT_RATE_HALF_LIFE = 300 * NS_PER_S
+"""Window of the order-reject rate: counts are halved every five minutes (decisions: error rate over 5 min)."""
+FIRST_MONDAY = 4
+"""1970-01-01 was a Thursday: day 4 was the first Monday of the epoch."""
+CHAIN = 64
+"""Rows one intent may stage: all risk and execution bots and the runtime's own."""
+NO_SLOT = N_SLOTS
+
+# cells of Out.count
+N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN = 0, 1, 2, 3
+
+
+class Out(NamedTuple):
+    """Rows the step has written, taken away by whoever drives it."""
+
+    decisions: np.ndarray  # DECISION[...]
+    actions: np.ndarray  # ACTION[...]
+    samples: np.ndarray  # SAMPLE[...]
+    chain: np.ndarray  # DECISION[CHAIN], the intent in work
+    count: np.ndarray  # int64[4]
+
+
+MARGIN_PER_EVALUATION = CHAIN * N_SLOTS + 64
+"""Rows one evaluation may write at most; a driver stops when less room is left."""
+
+
+def new_out(rows: int) -> Out:
+    """Output buffers for about `rows` rows of each kind between two visits of the driver."""
+    rows = max(rows, 4 * MARGIN_PER_EVALUATION)
+    return Out(
+        decisions=records(DECISION, rows),
+        actions=records(ACTION, rows),
+        samples=records(SAMPLE, rows),
+        chain=records(DECISION, CHAIN),
+        count=np.zeros(4, np.int64),
+    )
+
+
+@inline
+def has_room(out):
+    """False when the driver must empty the buffers before the next event."""
+    count = out.count
+    return (
+        count[N_DECISIONS] + MARGIN_PER_EVALUATION < out.decisions.shape[0]
+        and count[N_ACTIONS] + MARGIN_PER_EVALUATION < out.actions.shape[0]
+        and count[N_SAMPLES] + MARGIN_PER_EVALUATION < out.samples.shape[0]
+    )
+
+
+# ---------------------------------------------------------------------------------------------- receipts
+
+
+@inline
+def _terms(intent):
+    """An intent's other terms as a decision row keeps them (rows.TERMS_*)."""
+    ttl_ms = intent.ttl // NS_PER_MS
+    return intent.order_type | intent.passive_only << 2 | intent.reduce_only << 3 | ttl_ms << TERMS_TTL_SHIFT
+
+
+@inline
+def _stage(state, out, bot, market, slot, corr, code, verdict, intent, terms, observed, limit):
+    """Write one decision into the chain (it may yet turn out to be a repeat) and into its bot's hash."""
+    clock, b = state.clock[0], state.bots[bot]
+    n = out.count[N_CHAIN]
+    row = out.chain[n]
+    out.count[N_CHAIN] = n + 1
+    severity = state.severity[code]
+    if b.warned and severity == Severity.INFO:
+        severity = Severity.WARN
+    row.ts = market.now
+    row.seq = clock.seq
+    row.corr = corr
+    row.price = intent.price
+    row.size = intent.size
+    row.observed = observed
+    row.limit = limit
+    row.out_price = intent.price
+    row.out_size = intent.size
+    row.market = market.id
+    row.repeats = 0
+    row.bot = bot
+    row.code = code
+    row.slot = slot
+    row.verdict = verdict
+    row.severity = severity
+    row.outcome = intent.outcome
+    row.side = intent.side
+    row.mode = b.mode
+    row.warned = b.warned
+    row.terms = terms
+    mixed = (
+        market.now * 6364136223846793005
+        ^ intent.price * 1442695040888963407
+        ^ intent.size * 3935559000370003845
+        ^ observed * 2691343689449507681
+        ^ limit * 8120886135012347963
+        ^ (market.id << 32 | slot << 24 | verdict << 16 | code)
+    )
+    b.hash = (b.hash ^ mixed) * 1099511628211 + (b.hash >> 29)
+    b.decisions += 1
+    clock.decisions += 1
+    return row
+
+
+@inline
+def _write_chain(state, out, acted):
+    """Move the chain to the output: all of it when the intent led to an action, else only what changed."""
+    for i in range(out.count[N_CHAIN]):
+        row = out.chain[i]
+        last = state.repeats[row.bot, row.market, row.slot]
+        if acted or last.seen == 0 or last.code != row.code or last.verdict != row.verdict:
+            row.repeats = last.count
+            last.seen = 1
+            last.code = row.code
+            last.verdict = row.verdict
+            last.count = 0
+            out.decisions[out.count[N_DECISIONS]] = row
+            out.count[N_DECISIONS] += 1
+        else:
+            last.count += 1
+    out.count[N_CHAIN] = 0
+
+
+@njit
+def flush_repeats(state, out):
+    """At the end of a run: write what was only counted. Returns False when the buffer is full: call again."""
+    clock = state.clock[0]
+    for bot in range(state.repeats.shape[0]):
+        for market in range(state.repeats.shape[1]):
+            for slot in range(N_SLOTS + 1):
+                last = state.repeats[bot, market, slot]
+                if last.count > 0:
+                    if not has_room(out):
+                        return False
+                    row = out.decisions[out.count[N_DECISIONS]]
+                    out.count[N_DECISIONS] += 1
+                    row.ts = clock.now
+                    row.seq = clock.seq
+                    row.corr = row.price = row.size = row.observed = row.limit = row.out_price = row.out_size = 0
+                    row.market = market
+                    row.repeats = last.count
+                    row.bot = bot
+                    row.code = last.code
+                    row.slot = slot
+                    row.verdict = last.verdict
+                    row.severity = state.severity[last.code]
+                    row.warned = state.bots[bot].warned
+                    if row.warned and row.severity == Severity.INFO:
+                        row.severity = Severity.WARN
+                    row.outcome = row.side = row.terms = 0
+                    row.mode = state.bots[bot].mode
+                    last.count = 0
+    return True
+
+
+@njit
+def _sample(clock, account, samples, count, now):
+    row = samples[count[N_SAMPLES]]
+    count[N_SAMPLES] += 1
+    row.ts = now
+    row.seq = clock.seq
+    row.equity = account.equity
+    row.cash = account.cash
+    row.reserved = account.reserved
+    row.cost = account.cost
+    row.marked = account.marked
+    row.realised = account.realised
+    row.fees = account.fees
+    row.rebates = account.rebates
+
+
+# ------------------------------------------------------------------------------------------- the clock
+
+
+@inline
+def _arm(clock, when):
+    """Make sure that a decision time at or after `when` is on the clock."""
+    interval = clock.interval
+    tick = when if interval == 0 else -(-when // interval) * interval
+    if clock.next_tick == 0 or tick < clock.next_tick:
+        clock.next_tick = tick
+
+
+@inline
+def touch(state, market, now):
+    """Something about this market changed: decide on it at the next decision time."""
+    if market.dirty == 0:
+        clock = state.clock[0]
+        market.dirty = 1
+        state.dirty[clock.n_dirty] = market.id
+        clock.n_dirty += 1
+        _arm(clock, now)
+
+
+@njit
+def _sift_up(heap, at, when, market):
+    """Put an entry into a heap of `at` entries."""
+    while at > 0:
+        parent = (at - 1) // 2
+        if heap[parent, 0] <= when:
+            break
+        heap[at, 0], heap[at, 1] = heap[parent, 0], heap[parent, 1]
+        at = parent
+    heap[at, 0], heap[at, 1] = when, market
+
+
+@njit
+def _wake_push(clock, markets, heap, when, market):
+    """Queue a wake; the one that a market asked for last is the one that counts."""
+    if clock.n_wake == heap.shape[0]:  # keep each market's last one: the heap then has at most one a market
+        n, clock.n_wake = clock.n_wake, 0
+        for i in range(n):
+            m = markets[heap[i, 1]]
+            if m.queued == heap[i, 0]:
+                m.queued = 0  # so that its equals are dropped
+                _sift_up(heap, clock.n_wake, heap[i, 0], heap[i, 1])
+                clock.n_wake += 1
+        for i in range(clock.n_wake):
+            markets[heap[i, 1]].queued = heap[i, 0]
+    markets[market].queued = when
+    _sift_up(heap, clock.n_wake, when, market)
+    clock.n_wake += 1
+
+
+@njit
+def _wake_pop(clock, heap):
+    clock.n_wake -= 1
+    n = clock.n_wake
+    when, market = heap[n, 0], heap[n, 1]
+    at = 0
+    while 2 * at + 1 < n:
+        child = 2 * at + 1
+        if child + 1 < n and heap[child + 1, 0] < heap[child, 0]:
+            child += 1
+        if heap[child, 0] >= when:
+            break
+        heap[at, 0], heap[at, 1] = heap[child, 0], heap[child, 1]
+        at = child
+    heap[at, 0], heap[at, 1] = when, market
+
+
+@inline
+def decides_before(clock, when):
+    """True when `tick` must run before anything that happens at `when`.
+
+    Decisions follow everything of their own time; without a grid they follow each complete message at once.
+    """
+    return clock.next_tick > 0 and (clock.next_tick < when or (clock.interval == 0 and clock.n_dirty > 0))
+
+
+@inline
+def tick(state, kernels, out):
+    """Run the armed decision time: wake who asked for it, then decide on every changed market, in order of change."""
+    clock = state.clock[0]
+    now = clock.next_tick
+    clock.next_tick = 0
+    while clock.n_wake > 0 and state.wakes[0, 0] <= now:
+        when, index = state.wakes[0, 0], state.wakes[0, 1]
+        _wake_pop(clock, state.wakes)
+        market = state.markets[index]
+        if market.queued == when:
+            market.queued = 0
+        if market.wake == when:
+            market.wake = 0
+            if market.dirty == 0:
+                market.dirty = 1
+                state.dirty[clock.n_dirty] = index
+                clock.n_dirty += 1
+    at = 0
+    while at < clock.n_dirty and has_room(out):
+        market = state.markets[state.dirty[at]]
+        market.dirty = 0
+        evaluate(state, kernels, out, market, now)
+        at += 1
+    left = clock.n_dirty - at  # a full buffer: the rest keeps its order and is done at this same time
+    for i in range(left):
+        state.dirty[i] = state.dirty[at + i]
+    clock.n_dirty = left
+    if left > 0:
+        clock.next_tick = now
+    elif clock.n_wake > 0:
+        _arm(clock, state.wakes[0, 0])
+
+
+# --------------------------------------------------------------------------------------------- the pipeline
+
+
+@inline
+def _roll_periods(account, now):
+    """Open a new UTC day or week (Monday) for the drawdown limits, and keep the peaks."""
+    day = now // NS_PER_DAY
+    if day != account.day:
+        account.day = day
+        account.day_open = account.day_peak = account.equity
+        week = (day - FIRST_MONDAY) // 7
+        if week != account.week:
+            account.week = week
+            account.week_open = account.week_peak = account.equity
+    account.day_peak = max(account.day_peak, account.equity)
+    account.week_peak = max(account.week_peak, account.equity)
+    account.peak = max(account.peak, account.equity)
+
+
+@inline
+def refresh(state, market, now):
+    """Bring the market's derived fields and the account's marks up to the decision time."""
+    account = state.account[0]
+    bid, ask = market.bid_level, market.ask_level
+    market.best_bid = bid * market.grid if bid >= 0 else -1
+    market.best_ask = ask * market.grid if ask >= 0 else -1
+    market.bid_size = state.book[market.offset + bid] if bid >= 0 else 0
+    market.ask_size = state.book[market.offset + market.levels + ask] if ask >= 0 else 0
+    if bid >= 0 and ask >= 0:
+        market.mark2 = market.best_bid + market.best_ask
+    mark(account, state.positions[market.id], market.mark2)
+    market.now = now
+    account.now = now
+    _roll_periods(account, now)
+
+
+@inline
+def _clear_targets(targets):
+    """Forget what the strategy wanted last time; targets it did not use are still clean."""
+    for slot in range(N_SLOTS):
+        t = targets[slot]
+        if t.want != WANT_NOTHING:
+            t.want = WANT_NOTHING
+            t.outcome = t.side = t.price = t.size = 0
+            t.order_type = OrderType.GTC
+            t.passive_only = t.reduce_only = t.reshaped = 0
+            t.fair = t.edge = t.max_slippage_bps = t.ttl = 0
+
+
+@njit
+def _cancel(clock, account, order, slots, action, now):
+    """Write the action that cancels a working order; its slot is free for the next at once."""
+    order.state = PENDING_CANCEL
+    slots[order.market, order.slot] = -1
+    account.cancels += 1
+    action.ts = now
+    action.seq = clock.seq
+    action.corr = order.corr
+    action.order_id = order.id
+    action.price = order.price
+    action.size = order.size - order.filled
+    action.market = order.market
+    action.slot = order.slot
+    action.kind = ActionKind.CANCEL
+    action.outcome = order.outcome
+    action.side = order.side
+    action.order_type = order.order_type
+    action.flags = order.flags
+
+
+@inline
+def _send_cancel(state, out, row, now):
+    """Working orders stand in a slot until they are finished or a cancel is on its way; only those come here."""
+    _cancel(state.clock[0], state.account[0], state.orders[row], state.slots, out.actions[out.count[N_ACTIONS]], now)
+    out.count[N_ACTIONS] += 1
+
+
+@njit
+def _free_row(clock, orders):
+    """Next order id whose row in the table is free, 0 when the table is full."""
+    for _ in range(MAX_ORDERS):
+        clock.order += 1
+        if clock.order & (MAX_ORDERS - 1) and orders[clock.order & (MAX_ORDERS - 1)].id == 0:
+            return clock.order
+    return 0
+
+
+@inline
+def _submit(state, out, intent, market, price, size, order_type, flags, corr):
+    """Reserve, remember and send one order. Returns the reason-code number of what happened."""
+    account, position = state.account[0], state.positions[market.id]
+    amount = need(market, intent.side, price, size, flags)
+    if intent.side == Side.BUY:
+        if amount > account.cash:
+            return np.int64(Code.EXEC_NO_FUNDS)
+    elif amount > free_shares(position, intent.outcome):
+        return np.int64(Code.EXEC_NO_FUNDS)
+    order_id = _free_row(state.clock[0], state.orders)
+    if order_id == 0:
+        return np.int64(Code.EXEC_TABLE_FULL)
+    row = order_id & (MAX_ORDERS - 1)
+    order = state.orders[row]
+    order.id = order_id
+    order.corr = corr
+    order.market = market.id
+    order.slot = intent.slot
+    order.outcome = intent.outcome
+    order.side = intent.side
+    order.price = price
+    order.size = size
+    order.filled = 0
+    order.reserved = amount
+    order.order_type = order_type
+    order.flags = flags
+    order.state = PENDING_NEW
+    order.submit_ts = market.now
+    order.ack_ts = 0
+    hold(account, position, intent.outcome, intent.side, amount)
+    account.submits += 1
+    account.open_orders += 1
+    position.open_orders += 1
+    _decay_recent(account, market.now)
+    account.recent_submits += 1_000
+    if order_type == OrderType.GTC or order_type == OrderType.GTD:
+        state.slots[market.id, intent.slot] = row
+    else:
+        state.taking[market.id, intent.slot] += 1
+    action = out.actions[out.count[N_ACTIONS]]
+    out.count[N_ACTIONS] += 1
+    action.ts = market.now
+    action.seq = state.clock[0].seq
+    action.corr = corr
+    action.order_id = order_id
+    action.price = price
+    action.size = size
+    action.market = market.id
+    action.slot = intent.slot
+    action.kind = ActionKind.SUBMIT
+    action.outcome = intent.outcome
+    action.side = intent.side
+    action.order_type = order_type
+    action.flags = flags
+    return np.int64(Code.EXEC_SUBMITTED)
+
+
+@njit
+def _decay_recent(account, now):
+    """Halve the reject-rate counters once per half-life that has begun since the last time."""
+    periods = (now - account.recent_ts) // REJECT_RATE_HALF_LIFE
+    if periods > 0:
+        shift = min(periods, 40)
+        account.recent_submits >>= shift
+        account.recent_rejects >>= shift
+        account.recent_ts += periods * REJECT_RATE_HALF_LIFE
+
+
+@inline
+def _judge(state, kernels, out, market, position, account, ladder, intent, terms, corr):
+    """The risk chain: declared order, stop at the first REJECT. Returns True when the intent may go on."""
+    clock, vote = state.clock[0], state.vote[0]
+    first = clock.n_intel + clock.n_disc + clock.n_strat
+    allowed = True
+    for k in range(clock.n_risk):
+        bot = first + k
+        mode = state.bots[bot].mode
+        if mode == MODE_OFF:
+            continue
+        vote.verdict = Verdict.APPROVE
+        vote.max_size = vote.max_price = vote.min_price = -1
+        vote.passive_only = vote.close_only = 0
+        vote.observed = vote.limit = vote.latch = 0
+        code = judge(kernels.risk, k, intent, market, position, account, ladder, vote, state.params[bot])
+        row = _stage(
+            state, out, bot, market, intent.slot, corr, code, vote.verdict, intent, terms, vote.observed, vote.limit
+        )
+        row.terms = terms | vote.passive_only << 4 | vote.close_only << 5  # TERMS_VOTE_*
+        if not allowed or mode < MODE_ENFORCED:  # a panel vote after a REJECT, shadow or advisory: heard, not obeyed
+            continue
+        if mode == MODE_QUARANTINE and market.quarantined:
+            vote.verdict = Verdict.QUARANTINE
+            row.verdict = Verdict.QUARANTINE
+        if vote.verdict == Verdict.REJECT or vote.verdict == Verdict.QUARANTINE:
+            allowed = False
+            if vote.latch and account.halted == 0:
+                account.halted = code
+                account.halted_ts = market.now
+                for i in range(state.markets.shape[0]):  # their resting orders must go
+                    if state.positions[i].open_orders > 0:
+                        touch(state, state.markets[i], market.now + 1)
+            if clock.full_panel == 0:
+                break
+        elif vote.verdict == Verdict.RESHAPE:
+            intent.reshaped = 1
+            if vote.max_size >= 0:
+                intent.size = min(intent.size, vote.max_size)
+            if vote.max_price >= 0 and intent.side == Side.BUY:
+                intent.price = min(intent.price, vote.max_price)
+            if vote.min_price >= 0 and intent.side == Side.SELL:
+                intent.price = max(intent.price, vote.min_price)
+            if vote.passive_only:
+                intent.passive_only = 1
+            if vote.close_only:
+                intent.reduce_only = 1
+            row.out_price = intent.price
+            row.out_size = intent.size
+    return allowed
+
+
+@inline
+def _same(order, intent, price, size):
+    """The working order already is what is wanted: same token, side and price, and no larger than planned."""
+    return (
+        order.outcome == intent.outcome
+        and order.side == intent.side
+        and order.price == price
+        and order.size - order.filled <= size
+        and order.state != PENDING_CANCEL
+    )
+
+
+@inline
+def _pursue(state, kernels, out, market, position, account, ladder, intent, strategy_code):
+    """One wanted quote through risk and execution to orders. Writes its receipts."""
+    clock = state.clock[0]
+    slot = intent.slot
+    strategy = clock.n_intel + clock.n_disc
+    runtime = state.bots.shape[0] - 1
+    working = state.slots[market.id, slot]
+    corr = clock.corr + 1
+    kept = working >= 0 and _same(state.orders[working], intent, intent.price, intent.size)
+    if kept:
+        corr = state.orders[working].corr
+    # a quote that stays does not count twice; one that moves does until its cancel is confirmed
+    intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
+    terms = _terms(intent)
+    out.count[N_CHAIN] = 0
+    _stage(
+        state, out, strategy, market, slot, corr, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair
+    )
+    price, size = intent.price, intent.size
+    acted = False
+    allowed = _judge(state, kernels, out, market, position, account, ladder, intent, terms, corr)
+    if intent.reshaped and allowed:
+        row = _stage(
+            state,
+            out,
+            strategy,
+            market,
+            slot,
+            corr,
+            Code.STRAT_RESHAPED_BY_RISK,
+            Verdict.NONE,
+            intent,
+            terms,
+            size,
+            intent.size,
+        )
+        row.price = price
+        row.size = size
+    plan = state.plan[0]
+    plan.n = 0
+    if allowed:
+        plan.fee = plan.rebate = plan.slippage_bps = plan.q_exec = plan.method = 0
+        first = strategy + 1 + clock.n_risk
+        for k in range(clock.n_exec):
+            bot = first + k
+            if state.bots[bot].mode == MODE_OFF:
+                continue
+            written = plan
+            if state.bots[bot].mode < MODE_ENFORCED:  # shadow, advisory: it shapes a copy, which goes nowhere
+                state.plan[1] = plan
+                written = state.plan[1]
+            written.observed = written.limit = 0
+            code = shape(kernels.exec, k, intent, market, position, account, ladder, written, state.params[bot])
+            row = _stage(
+                state, out, bot, market, slot, corr, code, Verdict.NONE, intent, terms, written.observed, written.limit
+            )
+            if written.n > 0:
+                row.out_price = written.price[written.n - 1]
+                total = 0
+                for i in range(written.n):
+                    total += written.size[i]
+                row.out_size = total
+    if plan.n == 0:
+        if working >= 0:
+            _send_cancel(state, out, working, market.now)
+            acted = True
+    else:
+        last = plan.n - 1
+        rests = plan.order_type[last] == OrderType.GTC or plan.order_type[last] == OrderType.GTD
+        takes = plan.n > 1 or plan.flags[last] & POST_ONLY == 0
+        keep = (
+            rests
+            and not takes
+            and working >= 0
+            and _same(state.orders[working], intent, plan.price[last], plan.size[last])
+        )
+        waiting = takes and (state.taking[market.id, slot] > 0 or working >= 0)
+        if not keep and not waiting:
+            if kept:  # risk or execution changed what stood: this is a new intent after all
+                kept = False
+                corr = clock.corr + 1
+                for i in range(out.count[N_CHAIN]):
+                    out.chain[i].corr = corr
+            if working >= 0:
+                _send_cancel(state, out, working, market.now)
+            code = np.int64(Code.EXEC_KEPT)
+            for i in range(plan.n):
+                code = _submit(
+                    state, out, intent, market, plan.price[i], plan.size[i], plan.order_type[i], plan.flags[i], corr
+                )
+                if code != Code.EXEC_SUBMITTED:
+                    break
+            acted = working >= 0 or code == Code.EXEC_SUBMITTED
+            row = _stage(state, out, runtime, market, slot, corr, code, Verdict.NONE, intent, terms, account.cash, 0)
+            row.out_price = plan.price[last]
+            row.out_size = plan.size[last]
+        elif waiting and working >= 0 and not keep:
+            # a taking intent does not wait behind a quote of the same slot: that quote goes first
+            if not _same(state.orders[working], intent, plan.price[last], plan.size[last]):
+                _send_cancel(state, out, working, market.now)
+                acted = True
+    before = out.count[N_DECISIONS]
+    _write_chain(state, out, acted)
+    if not kept and (acted or out.count[N_DECISIONS] > before):
+        clock.corr += 1
+        clock.intents += 1
+
+
+@inline
+def evaluate(state, kernels, out, market, now):
+    """Decide on one market at `now`: the whole pipeline, receipts included."""
+    clock, account, position = state.clock[0], state.account[0], state.positions[market.id]
+    refresh(state, market, now)
+    market.wake = 0
+    clock.evaluations += 1
+    ladder = state.book[market.offset : market.offset + 2 * market.levels]
+    targets = state.targets
+    _clear_targets(targets)
+    nothing = targets[0]
+    out.count[N_CHAIN] = 0
+    for k in range(clock.n_intel):
+        if state.bots[k].mode != MODE_OFF:
+            code = sense(kernels.intel, k, market, position, account, ladder, state.params[k])
+            _stage(state, out, k, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, market.flow_state, 0)
+    for k in range(clock.n_disc):
+        bot = clock.n_intel + k
+        if state.bots[bot].mode != MODE_OFF:
+            code = sense(kernels.disc, k, market, position, account, ladder, state.params[bot])
+            _stage(state, out, bot, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, market.candidate, 0)
+    strategy = clock.n_intel + clock.n_disc
+    mode = state.bots[strategy].mode
+    if clock.n_strat > 0 and mode != MODE_OFF:
+        code = propose(
+            kernels.strat, market, position, account, ladder, state.memory[market.id], targets, state.params[strategy]
+        )
+        wanted = False
+        for slot in range(N_SLOTS):
+            wanted |= targets[slot].want == WANT_QUOTE
+        if not wanted:
+            _stage(state, out, strategy, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, 0, 0)
+        _write_chain(state, out, False)
+        for slot in range(N_SLOTS):
+            intent = targets[slot]
+            if intent.want == WANT_QUOTE and mode >= MODE_ENFORCED:
+                intent.market = market.id
+                intent.slot = slot
+                _pursue(state, kernels, out, market, position, account, ladder, intent, code)
+            elif intent.want == WANT_QUOTE:  # shadow, advisory: the intent is shown and goes no further
+                out.count[N_CHAIN] = 0
+                terms = _terms(intent)
+                _stage(
+                    state, out, strategy, market, slot, 0, code, Verdict.NONE, intent, terms, intent.edge, intent.fair
+                )
+                _write_chain(state, out, False)
+            elif state.slots[market.id, slot] >= 0:
+                _send_cancel(state, out, state.slots[market.id, slot], now)
+    else:
+        _write_chain(state, out, False)
+    if market.wake > now:
+        if market.wake != market.queued:
+            _wake_push(clock, state.markets, state.wakes, market.wake, market.id)
+        _arm(clock, state.wakes[0, 0])
+    else:
+        market.wake = 0
+    market.prev_now = now
+    market.buy_volume = market.sell_volume = market.n_trades = market.n_inferred = 0
+    if clock.sample_interval > 0 and now >= clock.next_sample:
+        clock.next_sample = (now // clock.sample_interval + 1) * clock.sample_interval
+        _sample(state.clock[0], state.account[0], out.samples, out.count, now)
+
+
+# ------------------------------------------------------------------------------------------------ events
+
+
+@inline
+def _on_trade(state, market, event):
+    if event.side == Side.BUY:
+        market.buy_volume += event.size
+    else:
+        market.sell_volume += event.size
+    market.n_trades += 1
+    if event.flags & Flag.INFERRED:
+        market.n_inferred += 1
+    market.last_price = event.price
+    market.last_side = event.side
+    market.last_size = event.size
+    market.trade_ts = event.ts_recv
+    hours = state.volume[market.id]
+    hour = event.ts_recv // NS_PER_HOUR
+    gone = min(hour - hours[24], 24)
+    for k in range(gone):  # buckets between the newest and now are hours without a trade
+        bucket = (hour - k) % 24
+        market.volume_24h -= hours[bucket]
+        hours[bucket] = 0
+    if gone > 0:
+        hours[24] = hour
+    traded = event.price * event.size // ONE
+    hours[hour % 24] += traded
+    market.volume_24h += traded
+
+
+@njit
+def _finish_order(account, position, slots, taking, order):
+    """The order is over: give back what it held and forget it."""
+    row = order.id & (MAX_ORDERS - 1)
+    if order.reserved != 0:
+        hold(account, position, order.outcome, order.side, -order.reserved)
+        order.reserved = 0
+    if slots[order.market, order.slot] == row:
+        slots[order.market, order.slot] = -1
+    if order.order_type == OrderType.FOK or order.order_type == OrderType.FAK:
+        taking[order.market, order.slot] -= 1
+    account.open_orders -= 1
+    position.open_orders -= 1
+    order.id = 0
+
+
+@inline
+def _on_order_event(state, out, market, event):
+    """Acks, refusals, fills and cancels of our own orders. An unknown id changes nothing."""
+    account, position = state.account[0], state.positions[market.id]
+    order = state.orders[event.aux & (MAX_ORDERS - 1)]
+    if order.id != event.aux:
+        return
+    kind = event.kind
+    if kind == EventKind.ORDER_ACK:
+        order.ack_ts = event.ts_recv
+        account.acks += 1
+        if order.state == PENDING_NEW:
+            order.state = LIVE
+    elif kind == EventKind.ORDER_REJECT:
+        account.rejects += 1
+        _decay_recent(account, event.ts_recv)
+        account.recent_rejects += 1_000
+        _finish_order(account, position, state.slots, state.taking, order)
+    elif kind == EventKind.FILL_CONFIRMED:
+        size, fee = event.size, event.ref * MICRO_PER_FEE_UNIT
+        rebate = 0
+        if event.flags & Flag.MAKER:
+            rebate = maker_rebate(size, event.price, market.fee_rate, market.fee_exponent, market.rebate_rate)
+        order.filled += size
+        if order.side == Side.BUY:
+            spent = event.price * size // ONE + fee
+            rest = min(
+                need(market, order.side, order.price, order.size - order.filled, order.flags), order.reserved - spent
+            )
+            rest = max(rest, 0)
+        else:
+            rest = max(order.reserved - size, 0)
+        hold(account, position, order.outcome, order.side, rest - order.reserved)
+        order.reserved = rest
+        book_fill(account, position, order.outcome, order.side, event.price, size, fee, rebate)
+        account.fills += 1
+        position.fills += 1
+        position.last_fill_ts = event.ts_recv
+        if order.filled >= order.size:
+            _finish_order(account, position, state.slots, state.taking, order)
+        if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
+            settle(account, position, market.payout)
+        mark(account, position, market.mark2)
+        _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind == EventKind.CANCEL:
+        _finish_order(account, position, state.slots, state.taking, order)
+
+
+@njit
+def _resolve(account, market, position, orders, payout):
+    """Pay the positions out. Sells of shares that are gone hold nothing any more; what they did before the
+    resolution may still be on its way and is settled when it is heard of."""
+    market.status = Status.RESOLVED
+    market.payout = payout
+    market.mark2 = 2 * payout
+    for row in range(orders.shape[0]):
+        order = orders[row]
+        if order.id > 0 and order.market == market.id and order.side == Side.SELL:
+            order.reserved = 0
+    position.yes_reserved = position.no_reserved = 0
+    settle(account, position, payout)
+    mark(account, position, market.mark2)
+
+
+@inline
+def consume(state, out, event):
+    """Take in one event row. The caller has run every decision time before it: see `decides_before`."""
+    clock = state.clock[0]
+    clock.now = event.ts_recv
+    clock.seq += 1
+    kind = event.kind
+    if kind == EventKind.CLOCK:
+        return
+    if event.market < 0:
+        if kind == EventKind.SWITCH:
+            state.account[0].switch = event.size
+            if event.size == 0:  # only a person clears what has latched
+                state.account[0].halted = state.account[0].halted_ts = 0
+        for i in range(state.markets.shape[0]):
+            if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
+                state.markets[i].feed_up = kind == EventKind.FEED_UP
+            touch(state, state.markets[i], event.ts_recv)
+        return
+    market = state.markets[event.market]
+    if kind <= EventKind.CHANGE:
+        bk.apply(state.book, market, event)
+        market.book_ts = event.ts_recv
+        market.event_ts = event.ts_event
+    elif kind == EventKind.TRADE:
+        _on_trade(state, market, event)
+    elif kind >= EventKind.ORDER_ACK and kind <= EventKind.CANCEL:
+        _on_order_event(state, out, market, event)
+    elif kind == EventKind.TICK_SIZE:
+        market.tick = event.price
+    elif kind == EventKind.STATUS:
+        market.status = event.aux
+    elif kind == EventKind.RESOLUTION:
+        _resolve(state.account[0], market, state.positions[event.market], state.orders, event.price)
+        _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
+        market.feed_up = kind == EventKind.FEED_UP
+    elif kind == EventKind.CONFIG:
+        state.params[event.aux].v[event.price] = event.size
+    if event.flags & Flag.LAST:
+        if kind < EventKind.ORDER_ACK or kind > EventKind.CANCEL or event.ts_recv > market.prev_now:
+            touch(state, market, event.ts_recv)
+        elif clock.interval > 0:
+            # Without latency an answer comes at the very time of the decision that caused it; it waits for the next.
+            touch(state, market, event.ts_recv + 1)

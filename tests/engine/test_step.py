@@ -1,0 +1,255 @@
+"""The step's own promises: receipts, reshapes, rejects, the latch, waking, and what is not written."""
+
+import numpy as np
+from toys import MS, PUSD, SHARE, T0, Info, S, Tape, cap_size, maker, random_tape, script, toy
+
+from polytraders.engine import setup
+from polytraders.engine.backtest import Collected, VenueModel, feed, flush, simulate
+from polytraders.reasons import Code
+from polytraders.rows import ActionKind, EventKind, Severity, Side, Verdict
+
+
+def book(tape=None, bid=4_900, ask=5_100) -> Tape:
+    return (tape or Tape()).bid(0, bid, 100).ask(0, ask, 100)
+
+
+def run(tape, pipeline, *, cash=1_000 * PUSD, interval=100 * MS, infos=None, **options):
+    sink = Collected()
+    sim = simulate(tape, infos or [Info()], pipeline, cash=cash, interval=interval, sink=sink, **options)
+    return sim, sink
+
+
+def codes(sink, code):
+    table = sink.rows("decisions")
+    return table[table["code"] == code]
+
+
+def test_an_intent_that_leads_to_an_action_has_its_whole_chain_under_one_number():
+    sim, sink = run(book().clock(1_000).events(), script(4_900, 10 * SHARE))
+    table = sink.rows("decisions")
+    corr = sink.rows("actions")["corr"][0]
+    chain = table[table["corr"] == corr]
+    assert [Code(c).name for c in chain["code"][:4]] == [
+        "STRAT_EDGE_DETECTED", "RISK_WITHIN_LIMITS", "EXEC_ROUTE_PASSIVE", "EXEC_SUBMITTED",
+    ]  # fmt: skip
+    assert sim.state.clock[0].intents == 1
+
+
+def test_an_unchanged_decision_is_counted_and_not_written():
+    sim, sink = run(book().clock(60_000).events(), script(4_900, 10 * SHARE, wake=100 * MS))
+    table = sink.rows("decisions")
+    # 600 evaluations of strategy, risk and execution; only the first and the closing count are rows
+    for bot in range(3):
+        mine = table[table["bot"] == bot]
+        written = (mine["seq"] < sim.state.clock[0].seq).sum()
+        assert mine["repeats"].sum() + written == sim.state.bots[bot].decisions
+        assert len(mine) < 10
+    assert sim.state.clock[0].evaluations >= 599
+
+
+def test_a_kept_quote_is_not_sent_again():
+    sim, sink = run(book().clock(60_000).events(), script(4_900, 10 * SHARE, wake=100 * MS))
+    assert len(sink.rows("actions")) == 1 and sim.state.account[0].submits == 1
+
+
+def test_a_reshape_never_grows_the_order_and_both_shapes_are_kept():
+    pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE,)))
+    _, sink = run(book().clock(1_000).events(), pipeline)
+    reshaped = codes(sink, Code.STRAT_RESHAPED_BY_RISK)[0]
+    assert (reshaped["size"], reshaped["out_size"]) == (10 * SHARE, 6 * SHARE)
+    vote = codes(sink, Code.RISK_PORTFOLIO_RESHAPED)[0]
+    assert vote["verdict"] == Verdict.RESHAPE and vote["severity"] == Severity.RESHAPE
+    assert (vote["size"], vote["out_size"]) == (10 * SHARE, 6 * SHARE)
+    assert sink.rows("actions")["size"][0] == 6 * SHARE
+
+
+def test_a_reject_sends_nothing_and_says_why():
+    pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE, 1)))
+    sim, sink = run(book().clock(1_000).events(), pipeline)
+    assert len(sink.rows("actions")) == 0 and sim.state.account[0].submits == 0
+    assert codes(sink, Code.RISK_PORTFOLIO_LIMIT)[0]["verdict"] == Verdict.REJECT
+
+
+def test_a_reject_stops_the_chain_and_a_full_panel_hears_the_rest():
+    def chain(full):
+        pipeline = setup.order_bots(
+            [*script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE, 1), name="risk.first")).bots,
+             toy("risk", cap_size, (6 * SHARE, 0), name="risk.second")]
+        )  # fmt: skip
+        _, sink = run(book().clock(1_000).events(), pipeline, full_panel=full)
+        return len(codes(sink, Code.RISK_PORTFOLIO_RESHAPED)), len(sink.rows("actions"))
+
+    assert chain(False) == (0, 0)
+    assert chain(True) == (1, 0)
+
+
+def test_a_shadow_vote_is_written_and_not_obeyed():
+    pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE, 1), mode=1))
+    _, sink = run(book().clock(1_000).events(), pipeline)
+    assert codes(sink, Code.RISK_PORTFOLIO_LIMIT)[0]["mode"] == 1
+    assert sink.rows("actions")["size"][0] == 10 * SHARE
+
+
+def test_a_shadow_strategy_shows_its_intent_and_sends_nothing():
+    pipeline = setup.order_bots([setup.PipelineBot(b.bot, 1 if b.bot.family == "strat" else b.mode, b.params, False)
+                                 for b in script(4_900, 10 * SHARE).bots])  # fmt: skip
+    _, sink = run(book().clock(1_000).events(), pipeline)
+    assert len(codes(sink, Code.STRAT_EDGE_DETECTED)) == 1 and len(sink.rows("actions")) == 0
+
+
+def test_a_shadowed_execution_bot_shapes_nothing():
+    bots = [setup.PipelineBot(b.bot, 1 if b.bot.family == "exec" else b.mode, b.params, False)
+            for b in script(4_900, 10 * SHARE).bots]  # fmt: skip
+    _, sink = run(book().clock(1_000).events(), setup.order_bots(bots))
+    assert codes(sink, Code.EXEC_ROUTE_PASSIVE)[0]["out_size"] == 10 * SHARE
+    assert len(sink.rows("actions")) == 0
+
+
+def test_a_run_without_bots_only_keeps_books():
+    sim, sink = run(random_tape(1, 300), setup.order_bots([]), infos=[Info(grid=10)])
+    assert sim.state.clock[0].evaluations > 0 and len(sink.rows("decisions")) == 0
+
+
+def test_a_bot_that_is_off_is_not_asked():
+    pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE, 1), mode=0))
+    sim, sink = run(book().clock(1_000).events(), pipeline)
+    assert sim.state.bots[1].decisions == 0 and len(sink.rows("actions")) == 1
+
+
+def test_quarantine_refuses_only_in_quarantined_markets():
+    pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (60 * SHARE,), mode=4))
+    _, sink = run(book().clock(1_000).events(), pipeline)
+    assert len(sink.rows("actions")) == 1
+
+
+def test_a_warned_bot_says_so_on_every_decision():
+    bots = script(4_900, 10 * SHARE).bots
+    pipeline = setup.order_bots([setup.PipelineBot(b.bot, b.mode, b.params, b.bot.family == "risk") for b in bots])
+    _, sink = run(book().clock(1_000).events(), pipeline)
+    votes = codes(sink, Code.RISK_WITHIN_LIMITS)
+    assert votes["warned"].all() and (votes["severity"] == Severity.WARN).all()
+
+
+def test_the_latch_withdraws_resting_orders_everywhere_and_stays():
+    # two markets quote; at 5 s the limit of the risk bot is changed by a config event to reject and latch
+    tape = book()
+    tape.market = 1
+    book(tape)
+    tape.add(5_000, EventKind.CONFIG, aux=1, price=1, size=1e-6, market=0)
+    tape.add(5_000, EventKind.CONFIG, aux=1, price=2, size=1e-6, market=0)
+    tape.clock(8_000)
+    pipeline = maker(risk=toy("risk", cap_size, (100 * SHARE,)))
+    sim, sink = run(tape.events(), pipeline, infos=[Info(), Info()])
+    account, actions = sim.state.account[0], sink.rows("actions")
+    assert account.halted == Code.RISK_PORTFOLIO_LIMIT and account.halted_ts >= T0 + 5 * S
+    assert (actions["kind"] == ActionKind.SUBMIT).sum() == 4
+    cancelled = actions[actions["kind"] == ActionKind.CANCEL]
+    assert set(cancelled["market"].tolist()) == {0, 1} and len(cancelled) == 4
+    assert account.open_orders == 0 and account.reserved == 0
+
+
+def test_a_strategy_that_asks_is_woken_though_nothing_changes():
+    sim, _ = run(book().clock(10_000).events(), script(4_900, 10 * SHARE, wake=1_000 * MS))
+    # at 0 s, after the ack at 0.1 s, and then every second
+    assert 11 <= sim.state.clock[0].evaluations <= 13
+
+
+def test_wakes_of_many_markets_come_in_order_however_often_they_are_moved():
+    # every message moves its market's wake; the queue of 4 n + 16 has to forget the superseded ones many times
+    n, tape = 3, Tape()
+    for k in range(2_000):
+        tape.market = k % n
+        tape.bid(k, 4_900, 1 + k % 7)
+    sim, _ = run(
+        tape.clock(9_000).events(), script(4_000, 10 * SHARE, want=0, wake=5_000 * MS), interval=0, infos=[Info()] * n
+    )
+    assert sim.state.clock[0].n_wake <= 4 * n + 16
+    # 2 000 messages, then one wake a market 5 s after its last message (1 999, 1 998 and 1 997 ms)
+    assert sim.state.clock[0].evaluations == 2_003
+    assert sorted(m.now for m in sim.state.markets) == [T0 + (ms + 5_000) * MS for ms in (1_997, 1_998, 1_999)]
+
+
+def test_a_quiet_market_costs_no_decisions():
+    sim, _ = run(book().clock(3_600_000).events(), script(4_900, 10 * SHARE))
+    assert sim.state.clock[0].evaluations <= 3
+
+
+def test_deciding_on_every_message_decides_once_per_message():
+    tape = Tape()
+    tape.add(0, EventKind.LEVEL, side=Side.BUY, price=4_900, size=5, flags=0)
+    tape.add(0, EventKind.LEVEL, side=Side.SELL, price=5_100, size=5)
+    for k in range(1, 6):
+        tape.bid(k, 4_900, 5 + k)
+    sim, _ = run(tape.clock(7).events(), script(4_000, 10 * SHARE, want=0), interval=0)
+    assert sim.state.clock[0].evaluations == 6
+
+
+def test_without_cash_nothing_is_sent_and_the_receipt_says_so():
+    _, sink = run(book().clock(1_000).events(), script(4_900, 10 * SHARE), cash=4 * PUSD)
+    assert len(codes(sink, Code.EXEC_NO_FUNDS)) >= 1 and len(sink.rows("actions")) == 0
+
+
+def test_the_switch_of_a_person_reaches_the_account():
+    tape = book().add(2_000, EventKind.SWITCH, market=-1, size=1e-6).clock(3_000)
+    sim, _ = run(tape.events(), script(4_900, 10 * SHARE))
+    assert sim.state.account[0].switch == 1
+
+
+def test_only_a_person_clears_the_latch():
+    latching = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE, 1, 1)))
+
+    def healed() -> Tape:
+        return book().add(1_900, EventKind.CONFIG, aux=1, price=1, size=0)  # the reason to stop is gone ...
+
+    still, _ = run(healed().clock(60_000).events(), latching)
+    assert still.state.account[0].halted == Code.RISK_PORTFOLIO_LIMIT  # ... and trading does not resume by itself
+    cleared, _ = run(healed().add(2_000, EventKind.SWITCH, market=-1).clock(60_000).events(), latching)
+    assert cleared.state.account[0].halted == 0
+
+
+def test_volume_of_24_hours_forgets_the_25th():
+    tape = book()
+    for hour in (0, 1, 23, 24, 30):
+        tape.trade(hour * 3_600_000 + 1, 5_000, 10, Side.BUY)
+    sim, _ = run(tape.events(), script(4_000, 10 * SHARE, want=0))
+    # buckets of 5 pUSD: at hour 30 those of 23, 24 and 30 are within 24 buckets, hour 0 and 1 are not
+    assert sim.state.markets[0].volume_24h == 15 * PUSD
+
+
+def test_rows_are_the_same_whatever_the_buffers_are():
+    tape = random_tape(7, 3_000)
+    sink = Collected()
+    simulate(tape, [Info(grid=10)], maker(), cash=300 * PUSD, interval=100 * MS, sink=sink)
+    events = sink.rows("events")
+    for cuts in ([], [1], [500, 501, 2_000]):
+        again = Collected()
+        state = setup.new_state([Info(grid=10)], maker(), cash=300 * PUSD, interval=100 * MS, sample_interval=S)
+        for part in np.split(events, cuts):
+            feed(part, state, maker(), again, rows=2_304)
+        flush(state, again)
+        for kind in ("decisions", "actions", "samples"):
+            assert again.rows(kind).tobytes() == sink.rows(kind).tobytes()
+
+
+def test_every_interval_replays_to_the_same_rows():
+    for interval in (0, 10 * MS, 1_000 * MS):
+        sink, again = Collected(), Collected()
+        tape = random_tape(interval // MS + 1, 1_500, markets=3)
+        infos = [Info(grid=10)] * 3
+        simulate(tape, infos, maker(), cash=300 * PUSD, interval=interval, sink=sink)
+        state = setup.new_state(infos, maker(), cash=300 * PUSD, interval=interval, sample_interval=S)
+        feed(sink.rows("events"), state, maker(), again)
+        flush(state, again)
+        for kind in ("decisions", "actions", "samples"):
+            assert again.rows(kind).tobytes() == sink.rows(kind).tobytes()
+
+
+def test_a_changed_event_changes_the_decisions_and_the_hash():
+    def hashes(factor):
+        tape = random_tape(3, 600)
+        tape["size"][tape["kind"] == EventKind.TRADE] *= factor
+        sim = simulate(tape, [Info(grid=10)], maker(), cash=300 * PUSD, interval=100 * MS, venue=VenueModel())
+        return sim.state.bots["hash"].tolist()
+
+    assert hashes(1) == hashes(1)
+    assert hashes(1) != hashes(3)
