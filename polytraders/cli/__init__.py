@@ -1,0 +1,65 @@
+"""The command line. Nothing heavy is imported before a command needs it: `polytraders --help` stays instant.
+
+Exit codes are those of `polytraders.errors`. With `--json` a command prints one object on stdout
+and nothing else; an error is then that object, `{"error": ..., "what": ...}`, with the same code.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from polytraders import __version__
+from polytraders.cli import bots, data, report, run_log, runs
+from polytraders.errors import PolytradersError
+
+app = typer.Typer(
+    name="polytraders",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a trading idea on Polymarket in a notebook to receipts for every decision.",
+)
+app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.command("backtest", rich_help_panel="Runs")(runs.backtest)
+app.command("replay", rich_help_panel="Runs")(runs.replay)
+app.command("runs", rich_help_panel="Runs")(runs.list_)
+app.command("verify", rich_help_panel="Receipts")(run_log.verify)
+app.command("trace", rich_help_panel="Receipts")(run_log.trace)
+app.command("report", rich_help_panel="Receipts")(report.report)
+app.command("bots", rich_help_panel="Library")(bots.bots)
+app.command("schemas", rich_help_panel="Library")(bots.schemas)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polytraders {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """From a trading idea on Polymarket in a notebook to receipts for every decision."""
+
+
+def main() -> None:
+    """Entry point: run the app, and turn errors meant for people into one message and an exit code."""
+    try:
+        app()
+    except PolytradersError as error:
+        if "--json" in sys.argv:
+            from polytraders.cli.output import print_json
+
+            print_json(error.as_dict())
+        else:
+            print(f"polytraders: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("polytraders: interrupted", file=sys.stderr)
+        sys.exit(130)

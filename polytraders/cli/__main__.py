@@ -1,0 +1,5 @@
+"""`python -m polytraders.cli`."""
+
+from polytraders.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""`polytraders bots` and `polytraders schemas`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytraders.cli.output import Json, print_json
+
+
+def bots(
+    bot: Annotated[str | None, typer.Argument(help="Show one bot's specification.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the bots with their modes and parameters in force, or show one."""
+    from polytraders.bots import KERNEL_BOTS, LIBRARY, load_bot
+    from polytraders.config import load_settings
+
+    settings = load_settings()
+    if bot:
+        _show(load_bot(bot), settings, as_json)
+        return
+    rows = [(load_bot(b), settings.bot(b)) for b in KERNEL_BOTS]
+    if as_json:
+        listed = [{"bot_id": b.id, "name": b.spec.name, "version": b.spec.version, **c.as_dict()} for b, c in rows]
+        print_json({"built": listed, "library": list(LIBRARY)})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{len(rows)} bots of the library's {len(LIBRARY)}, in pipeline order", title_justify="left")
+    for heading in ("bot", "version", "mode", "what it does"):
+        table.add_column(heading)
+    for b, config in rows:
+        table.add_row(b.id, b.spec.version, str(config.mode), b.spec.purpose.split(". ")[0].rstrip(".") + ".")
+    Console(highlight=False).print(table)
+
+
+def _show(bot, settings, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    config = settings.bot(bot.id)
+    if as_json:
+        print_json({**bot.spec.as_dict(), "in_force": config.as_dict()})
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{bot.id}[/bold] {bot.spec.version}, {config.mode}")
+    console.print(bot.spec.purpose)
+    table = Table(title="Parameters", title_justify="left")
+    table.add_column("name")
+    for heading in ("in force", "default", "warning", "hard"):
+        table.add_column(heading, justify="right")
+    table.add_column("what it does")
+    for p in bot.spec.parameters:
+        table.add_row(
+            p.name, p.show(config.values[p.name]), p.show(p.default), p.show(p.warning), p.show(p.hard), p.controls
+        )
+    console.print(table)
+    codes = Table(title="Reason codes", title_justify="left")
+    for heading in ("code", "severity", "what a user reads"):
+        codes.add_column(heading)
+    for code in bot.spec.codes():
+        codes.add_row(code.name, code.severity.name, code.user_message)
+    console.print(codes)
+
+
+def schemas(
+    write: Annotated[bool, typer.Option("--write", help="Write the files instead of comparing them.")] = False,
+    folder: Annotated[Path, typer.Option("--folder", help="Where they lie.")] = Path("schemas"),
+    as_json: Json = False,
+) -> None:
+    """Compare the JSON Schemas with the contracts they are made from. Exit 1 = they differ."""
+    import tempfile
+
+    from polytraders.contracts import MODELS, write_schemas
+
+    if write:
+        write_schemas(folder)
+        differ: list[str] = []
+    else:
+        with tempfile.TemporaryDirectory() as fresh:
+            write_schemas(Path(fresh))
+            made = {p.name: p.read_bytes() for p in Path(fresh).iterdir()}
+        there = {p.name: p.read_bytes() for p in folder.glob("*.json")}
+        differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
+    names = sorted(m.__name__ for m in (MODELS.values() if isinstance(MODELS, dict) else MODELS))
+    if as_json:
+        print_json({"folder": folder, "schemas": names, "written": write, "differ": differ})
+    elif differ:
+        typer.echo(f"{len(differ)} files differ from the contracts: {', '.join(differ)}")
+        typer.echo("mend: polytraders schemas --write")
+    else:
+        typer.echo(f"{len(names)} schemas in {folder} {'written' if write else 'are those of the contracts'}")
+    if differ:
+        raise typer.Exit(1)

@@ -1,0 +1,205 @@
+"""`polytraders backtest`, `replay` and `runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytraders.cli.output import Json, print_json, progress_bar
+
+Settings = Annotated[
+    Path | None, typer.Option("--settings", help="Configuration; default: POLYTRADERS_SETTINGS, else ./settings.ini.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One value for this run only. Repeatable."),
+]
+
+
+def backtest(
+    recording: Annotated[str, typer.Argument(help="Name of a recording, as `polytraders data ls` lists it.")],
+    strategy: Annotated[str, typer.Option("--strategy", help="Bot id of the strategy.")] = "strat.maker_tight",
+    market: Annotated[
+        list[str] | None, typer.Option("--market", help="Only this market: slug or condition id. Repeatable.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", help="First receive time, ISO 8601 UTC.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Receive time before which to stop, ISO 8601 UTC.")] = None,
+    settings: Settings = None,
+    set_: Set = None,
+    report: Annotated[bool, typer.Option("--report", help="Render the report when done.")] = False,
+    envelopes: Annotated[bool, typer.Option("--envelopes", help="Project the receipts into the store.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Keep a run log (replay, trace and report need it).")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Trade a recording through the whole pipeline: intel, discovery, strategy, risk, execution, simulated venue."""
+    from polytraders.config import load_settings
+    from polytraders.data.catalog import Catalog
+    from polytraders.errors import UsageError
+    from polytraders.run.backtest import run_backtest
+    from polytraders.units import UnitError, ns_from_iso
+
+    if (report or envelopes) and not log:
+        raise UsageError("--report and --envelopes read the run log", mend="leave out --no-log")
+    try:
+        window = {"start": ns_from_iso(start) if start else None, "end": ns_from_iso(end) if end else None}
+    except (UnitError, ValueError) as error:
+        raise UsageError(
+            f"cannot read the time: {error}", where="--from / --to", mend="write 2026-04-16T09:10:00Z"
+        ) from None
+    chosen = _configured(load_settings(settings), set_)
+    session = Catalog().load(recording, markets=market, **window)
+    with progress_bar("backtest") as watch:
+        result = run_backtest(session, chosen, strategy=strategy, log=log, progress=watch)
+    extra: dict[str, object] = {}
+    if envelopes:
+        from polytraders.store.envelopes import project, store_path
+
+        with progress_bar("receipts", "rows") as watch:
+            extra["envelopes"] = project(result.folder, store_path(), progress=watch).written
+    if report:
+        from polytraders.report.render import render
+
+        extra["report"] = str(render(result.folder))
+    if as_json:
+        print_json(
+            {"run_id": result.run_id, "folder": result.folder, "recording": session.name, **result.summary, **extra}
+        )
+        return
+    _print_run(result, session, extra)
+
+
+def _configured(settings, pairs):
+    from polytraders.errors import UsageError
+
+    values = {}
+    for pair in pairs or ():
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise UsageError(
+                f"--set {pair} sets nothing",
+                rule="--set SECTION.KEY=VALUE",
+                mend="such as --set engine.full_panel=true",
+            )
+        values[key.strip()] = value.strip()
+    return settings.with_overrides(values) if values else settings
+
+
+def _print_run(result, session, extra) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from polytraders.reasons import by_number
+
+    summary, console = result.summary, Console(highlight=False)
+    console.print(f"[bold]BACKTEST[/bold] {result.run_id} on {session.name}")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    money = summary["account"]
+    for name, value in (
+        ("events", f"{summary['events']:,}"),
+        ("decisions", f"{summary['decisions']:,}"),
+        ("intents", f"{summary['intents']:,}"),
+        (
+            "orders sent / refused / cancelled",
+            f"{summary['orders']:,} / {summary['rejects']:,} / {summary['cancels']:,}",
+        ),
+        ("fills", f"{summary['fills']:,}"),
+        ("fees paid", f"{summary['fees']} pUSD"),
+        ("rebates accrued, not yet paid", f"{summary['rebates']} pUSD"),
+        ("positions at mid", f"{money['marked']} pUSD"),
+        ("profit and loss", f"{summary['pnl']} pUSD on {money['deposits']}"),
+        ("speed", f"{summary['events_per_second']:,} events/s"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    if summary["halted"]:
+        console.print(f"[red]The kill switch is latched: {by_number(summary['halted']).user_message}[/red]")
+    for note in session.notes:
+        console.print(f"  [dim]- {note}[/dim]")
+    if "envelopes" in extra:
+        console.print(f"receipts written: {extra['envelopes']:,}")
+    if "report" in extra:
+        console.print(f"report: {extra['report']}", soft_wrap=True)
+    elif result.folder:
+        console.print(f"next: polytraders report {result.run_id}", soft_wrap=True)
+
+
+def replay(
+    run: Annotated[str, typer.Argument(help="Run id, unique beginning of one, or latest.")] = "latest",
+    as_json: Json = False,
+) -> None:
+    """Derive every decision of a run again from its log alone, and compare. Exit 1 = they differ."""
+    from polytraders.run.replay import replay as derive
+    from polytraders.store.runs import find_run
+
+    with progress_bar("replay") as watch:
+        result = derive(find_run(run), watch)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        _print_replay(result)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _print_replay(result) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]REPLAY[/bold] {result.run_id}")
+    table = Table("bot", box=None, pad_edge=False)
+    table.add_column("decision rows that agree", justify="right")
+    table.add_column("hash over all decisions", justify="right")
+    for bot, parity in result.per_bot.items():
+        same = result.hashes.get(bot)
+        table.add_row(bot, f"{parity:.2%}", "equal" if same else "no summary" if same is None else "[red]differs[/red]")
+    console.print(table)
+    rows = ", ".join(f"{count:,} {kind}" for kind, count in result.counts.items())
+    console.print(f"parity {result.parity:.6f} over {rows}; {result.seconds:.1f} s")
+    if result.first_mismatch:
+        console.print(f"[red]first difference: {result.first_mismatch}[/red]", soft_wrap=True)
+    if not result.same_source:
+        console.print(
+            "[yellow]The kernels' sources are not those of the run: a difference may be a change of code.[/yellow]"
+        )
+
+
+def list_(as_json: Json = False) -> None:
+    """List the runs, the newest first."""
+    from polytraders.store.log import read_log
+    from polytraders.store.runs import list_runs, runs_root
+
+    rows = []
+    for folder in list_runs():
+        log = read_log(folder)
+        summary = log.summary or {}
+        rows.append(
+            {
+                "run_id": log.manifest["run_id"],
+                "strategy": log.manifest["strategy"],
+                "recording": log.manifest["pins"].get("recording", ""),
+                "closed": log.summary is not None,
+                **{key: summary.get(key) for key in ("events", "fills", "pnl")},
+            }
+        )
+    if as_json:
+        print_json({"runs_root": runs_root(), "runs": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Runs in {runs_root()}", title_justify="left")
+    for heading in ("run", "strategy", "recording"):
+        table.add_column(heading)
+    for heading in ("events", "fills", "PnL pUSD"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        numbers = [f"{row[k]:,}" if row[k] is not None else "open" for k in ("events", "fills")]
+        table.add_row(row["run_id"], row["strategy"], row["recording"], *numbers, row["pnl"] or "—")
+    Console(highlight=False).print(table)

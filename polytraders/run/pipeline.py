@@ -1,0 +1,68 @@
+"""From the settings to the bots of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polytraders.bots import FAMILIES, KERNEL_BOTS, BotMode, load_bot
+from polytraders.engine.setup import Pipeline, PipelineBot, order_bots
+from polytraders.errors import ConfigError, UsageError
+from polytraders.store.manifest import bot_row_of, runtime_row
+
+if TYPE_CHECKING:
+    from polytraders.config import Settings
+
+
+def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[dict[str, Any]]]:
+    """The run's bots in pipeline order and their rows for the manifest (the runtime's own last).
+
+    Every kernel bot that has a module takes part, in its configured mode; `off` ones stay out. Of the
+    strategies only `strategy` does. Raises ConfigError when the strategy or the risk chain would be missing.
+    """
+    chosen = load_bot(strategy)
+    if chosen.family != "strat" or chosen.decide is None:
+        raise UsageError(
+            f"{chosen.id} is no strategy", rule="a run has one strategy, a bot of the family strat", mend="name one"
+        )
+    members, rows = [], {}
+    others = [b for b in KERNEL_BOTS if not b.startswith("strat.")]
+    for bot_id in [*others, chosen.id]:
+        bot, config = load_bot(bot_id), settings.bot(bot_id)
+        if config.mode is BotMode.OFF:
+            continue
+        params = bot.spec.kernel_params(config.values)
+        members.append(PipelineBot(bot, config.mode.number, params, bool(config.warned)))
+        rows[bot_id] = bot_row_of(bot.spec, config.mode, config.values)
+    pipeline = order_bots(members)
+    for family, why in (
+        ("strat", "nothing would be proposed"),
+        ("risk", "nothing would stop an order"),
+        ("exec", "no order would leave"),
+    ):
+        if not pipeline.of(family):
+            raise ConfigError(
+                f"every bot of the family {FAMILIES[family].title} is off",
+                where=settings.source,
+                rule=f"a run needs one: {why}",
+                mend="set the mode of at least one to shadow or enforced",
+            )
+    return pipeline, [rows[b.bot.id] for b in pipeline.bots] + [runtime_row()]
+
+
+def pipeline_from_manifest(manifest: dict[str, Any]) -> Pipeline:
+    """The pipeline a logged run had: its bots with the parameters in its manifest. Raises UsageError for a bot that
+    is gone or has another version."""
+    members = []
+    for row in manifest["bots"][:-1]:
+        bot = load_bot(row["bot_id"])
+        if bot.spec.version != row["version"]:
+            raise UsageError(
+                f"{bot.id} is at version {bot.spec.version}, the run had {row['version']}",
+                where=manifest["run_id"],
+                rule="a replay runs the bots the run had",
+                mend=f"check out the commit of the run ({(manifest.get('git') or {}).get('commit') or 'unknown'})",
+            )
+        values = {p["name"]: p["value"] for p in row["params"]}
+        params = bot.spec.kernel_params(values)
+        members.append(PipelineBot(bot, BotMode(row["mode"]).number, params, bool(bot.spec.check(values))))
+    return order_bots(members)

@@ -1,0 +1,137 @@
+"""Replay: derive every decision of a run again, from its log alone, and compare row for row.
+
+The log holds the events exactly as the step took them in, our own acks and fills among them, and
+the manifest the configuration; no venue, catalog or network takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from polytraders import rows
+from polytraders.engine.backtest import Collected, feed, flush
+from polytraders.engine.jit import source_hash
+from polytraders.engine.setup import RUNTIME, new_state
+from polytraders.reasons import by_number
+from polytraders.run.pipeline import pipeline_from_manifest
+from polytraders.store.log import read_log
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """How far a replay agrees with its run.
+
+    parity: rows that agree / rows there are, over decisions, actions and samples (0 ... 1).
+    per_bot: bot id -> parity of its decision rows; whether its rolling hash over all decisions,
+    written or not, agrees is in `hashes`. first_mismatch: the first row that differs, None at 1.
+    """
+
+    run_id: str
+    parity: float
+    per_bot: dict[str, float]
+    hashes: dict[str, bool]
+    counts: dict[str, int]
+    first_mismatch: dict[str, Any] | None
+    same_source: bool
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """True when every row and every rolling hash agrees."""
+        return self.parity == 1.0 and all(self.hashes.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok}
+
+
+def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) -> ReplayResult:
+    """Replay the run in `run_dir`. Raises DamageError for a damaged log, UsageError when its bots are gone."""
+    log = read_log(run_dir)
+    manifest = log.manifest
+    pipeline = pipeline_from_manifest(manifest)
+    infos = [SimpleNamespace(**market) for market in manifest["markets"]]
+    options = manifest["engine"]
+    state = new_state(infos, pipeline, **options)
+    if manifest["models"].get("fees") == "none":
+        state.markets["fee_rate"] = 0
+    sink = Collected()
+    run = feed(log.events(), state, pipeline, sink, progress)
+    flush(state, sink)
+    names = [*pipeline.ids]
+    pairs = {
+        "decisions": (log.decisions(), sink.rows("decisions")),
+        "actions": (log.actions(), sink.rows("actions")),
+        "samples": (log.samples(), sink.rows("samples")),
+    }
+    agree, total, first = 0, 0, None
+    for kind, (logged, again) in pairs.items():
+        same = _agreement(logged, again)
+        agree, total = agree + int(same.sum()), total + len(same)
+        if first is None and not same.all():
+            first = _mismatch(kind, int(np.argmin(same)), logged, again, names)
+    said = (log.summary or {}).get("bots", {})
+    hashes = {
+        name: said.get(name, {}).get("hash") == f"{int(row.hash) & (1 << 64) - 1:016x}"
+        for name, row in zip(names, state.bots, strict=True)
+    }
+    return ReplayResult(
+        run_id=manifest["run_id"],
+        parity=agree / total if total else 1.0,
+        per_bot=_per_bot(*pairs["decisions"], names),
+        hashes=hashes if log.summary else {},
+        counts={kind: len(logged) for kind, (logged, _) in pairs.items()} | {"events": run.events},
+        first_mismatch=first,
+        same_source=manifest["source_hash"] == source_hash(),
+        seconds=run.seconds,
+    )
+
+
+def _bytes(table: np.ndarray) -> np.ndarray:
+    """uint8[n, itemsize] of a row table."""
+    return np.ascontiguousarray(table).view(np.uint8).reshape(len(table), -1)
+
+
+def _agreement(logged: np.ndarray, again: np.ndarray) -> np.ndarray:
+    """bool[max(n, m)]: row k stands in both and is the same to the byte."""
+    n = min(len(logged), len(again))
+    same = np.zeros(max(len(logged), len(again)), bool)
+    if n:
+        same[:n] = (_bytes(logged[:n]) == _bytes(again[:n])).all(axis=1)
+    return same
+
+
+def _per_bot(logged: np.ndarray, again: np.ndarray, names: list[str]) -> dict[str, float]:
+    result = {}
+    for i, name in enumerate(names):
+        same = _agreement(*(t[t["bot"] == i] if len(t) else t for t in (logged, again)))
+        result[name] = float(same.mean()) if len(same) else 1.0
+    return result
+
+
+def _mismatch(kind: str, at: int, logged: np.ndarray, again: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """The first row that differs, with the fields that do, as plain data."""
+    a = logged[at] if at < len(logged) else None
+    b = again[at] if at < len(again) else None
+    present = a if a is not None else b
+    fields = [f for f in present.dtype.names if f != "pad" and (a is None or b is None or a[f] != b[f])]
+    found: dict[str, Any] = {"kind": kind, "row": at, "seq": int(present["seq"]), "fields": {}}
+    if kind == "decisions":
+        found["bot"] = names[int(present["bot"])] if int(present["bot"]) < len(names) else RUNTIME
+    for field in fields:
+        found["fields"][field] = [_show(field, row) for row in (a, b)]
+    return found
+
+
+def _show(field: str, row: np.void | None) -> Any:
+    if row is None:
+        return None
+    value = int(row[field])
+    if field == "code" and value:
+        return by_number(value).name
+    return rows.Verdict(value).name if field == "verdict" else value
