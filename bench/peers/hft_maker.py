@@ -1,0 +1,125 @@
+"""The peer: hftbacktest's fastest backtest (ROI vector depth) with the same maker on the same stream.
+
+Runs in its own environment (requirements-hft.txt), never in ours:
+
+    .venv-hft/bin/python bench/peers/hft_maker.py STREAM.npz {maker,idle}
+
+Every 100 ms: one resting bid at the best bid and one ask at the best ask, 10 shares each, post-only,
+cancelled when the best moves away, no quote that could take the position beyond 100 shares.
+Entry and response latency 10 ms each, risk-averse queue, no partial fills, no fees.
+Prints one JSON line. Only the run is timed: import, loading and compilation happen before, on a
+short slice of the same stream.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+from hftbacktest import GTX, LIMIT, BacktestAsset, ROIVectorMarketDepthBacktest
+from numba import njit
+
+INTERVAL = 100_000_000  # ns
+LATENCY = 10_000_000  # ns, each way
+SIZE = 10.0  # shares
+CAP = 100.0  # shares
+TICK = 0.01
+LOT = 0.01
+ASKS = 1_000  # order ids: a bid's is its tick, an ask's is its tick + ASKS
+WARM_UP = 20_000  # events
+
+
+@njit
+def make(hbt):
+    """Quote the touch until the data ends; returns the number of decisions."""
+    decisions = 0
+    while hbt.elapse(INTERVAL) == 0:
+        decisions += 1
+        hbt.clear_inactive_orders(0)
+        depth = hbt.depth(0)
+        bid, ask = depth.best_bid_tick, depth.best_ask_tick
+        position = hbt.position(0)
+        quote_bid = position + SIZE <= CAP
+        quote_ask = position - SIZE >= -CAP
+        orders = hbt.orders(0)
+        values = orders.values()
+        while values.has_next():
+            order = values.get()
+            if order.side == 1:
+                stays = quote_bid and order.price_tick == bid
+            else:
+                stays = quote_ask and order.price_tick == ask
+            if not stays and order.cancellable:
+                hbt.cancel(0, order.order_id, False)
+        if quote_bid and bid not in orders:
+            hbt.submit_buy_order(0, bid, bid * TICK, SIZE, GTX, LIMIT, False)
+        if quote_ask and ASKS + ask not in orders:
+            hbt.submit_sell_order(0, ASKS + ask, ask * TICK, SIZE, GTX, LIMIT, False)
+    return decisions
+
+
+@njit
+def idle(hbt):
+    """Let the time pass; returns the number of steps."""
+    steps = 0
+    while hbt.elapse(INTERVAL) == 0:
+        steps += 1
+    return steps
+
+
+def backtest(events: np.ndarray):
+    """A fresh backtest over `events`."""
+    asset = (
+        BacktestAsset()
+        .data([events])
+        .linear_asset(1.0)
+        .constant_order_latency(LATENCY, LATENCY)
+        .risk_adverse_queue_model()
+        .no_partial_fill_exchange()
+        .trading_value_fee_model(0.0, 0.0)
+        .tick_size(TICK)
+        .lot_size(LOT)
+        .roi_lb(0.0)
+        .roi_ub(1.0)
+        .last_trades_capacity(0)
+    )
+    return ROIVectorMarketDepthBacktest([asset])
+
+
+def main(path: str, work: str) -> None:
+    """Warm up, run, print."""
+    run = {"maker": make, "idle": idle}[work]
+    events = np.load(path)["data"]
+    began = time.perf_counter()
+    head = events[:WARM_UP].copy()  # named: the backtest keeps a bare pointer to it
+    warm = backtest(head)
+    run(warm)
+    warm.close()
+    compiled = time.perf_counter() - began
+    hbt = backtest(events)
+    began = time.perf_counter()
+    decisions = run(hbt)
+    seconds = time.perf_counter() - began
+    state = hbt.state_values(0)
+    result = {
+        "engine": "hftbacktest 2.4.4 ROIVector",
+        "work": work,
+        "events": len(events),
+        "seconds": seconds,
+        "events_per_second": len(events) / seconds,
+        "decisions": int(decisions),
+        "position": float(state.position),
+        "balance": round(float(state.balance), 6),
+        "fills": int(state.num_trades),
+        "compile_seconds": compiled,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    hbt.close()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,344 @@
+"""`make bench`: measure, compare, write bench/results.json and the table in BENCHMARKS.md; exit 1 on a missed target.
+
+Every measurement is a fresh process. Ours and the peer's alternate, so that what the machine does
+meanwhile hits both; a ratio is the median of the rounds' ratios, a value the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from bench import stream
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results.json"
+PAGE = ROOT / "BENCHMARKS.md"
+PEER_VENV = ROOT / ".venv-hft"
+PEER_PINS = ROOT / "bench" / "peers" / "requirements-hft.txt"
+PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
+TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
+HELP_RUNS = 10
+MB = 1_000_000
+
+
+class BenchError(Exception):
+    """A measurement that could not be taken."""
+
+
+@dataclass
+class Result:
+    """One line of results.json. `ratio` = value / peer; `peer` is the peer's value, or the budget, in the same unit."""
+
+    name: str
+    value: float
+    unit: str
+    peer: float | None
+    ratio: float | None
+    detail: dict = field(default_factory=dict)
+
+    def meets(self) -> bool | None:
+        """Whether the target stands; None when there is none."""
+        if "at_least" in self.detail:
+            return self.ratio >= self.detail["at_least"]
+        if "at_most" in self.detail:
+            return self.ratio <= self.detail["at_most"]
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+
+def measure(*command: str | Path, env: dict[str, str] | None = None) -> dict:
+    """Run a command from the repository's root; its last line is JSON. Raises BenchError with its stderr."""
+    done = subprocess.run(
+        [str(c) for c in command], cwd=ROOT, env=os.environ | (env or {}), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BenchError(f"{' '.join(str(c) for c in command)}: exit {done.returncode}\n{done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def ours(*arguments: str) -> dict:
+    """One case of bench.ours in a fresh process."""
+    return measure(sys.executable, "-m", "bench.ours", *arguments)
+
+
+def peer(events: Path, work: str) -> dict:
+    """One run of the peer in its own environment."""
+    return measure(peer_python(), PEER_SCRIPT, events, work)
+
+
+def peer_python() -> Path:
+    """The interpreter of the peer's environment, made from its pins when missing or when they have changed."""
+    python, stamp = PEER_VENV / "bin" / "python", PEER_VENV / "pins.sha256"
+    pins = hashlib.sha256(PEER_PINS.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == pins:
+        return python
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv:
+        steps = [
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, PEER_VENV],
+            [uv, "pip", "install", "--quiet", "--python", python, "-r", PEER_PINS],
+        ]
+    else:
+        steps = [
+            [sys.executable, "-m", "venv", "--clear", PEER_VENV],
+            [python, "-m", "pip", "install", "--quiet", "-r", PEER_PINS],
+        ]
+    for step in steps:
+        if subprocess.run([str(part) for part in step], check=False).returncode != 0:
+            raise BenchError("the peer's environment could not be made: " + " ".join(str(part) for part in step))
+    stamp.write_text(pins)
+    return python
+
+
+def machine() -> Result:
+    """Where this was measured."""
+    import llvmlite
+    import numba
+    import numpy
+
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return Result(
+        "machine",
+        os.cpu_count(),
+        "cores",
+        None,
+        None,
+        {
+            "cpu": cpu,
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "numpy": numpy.__version__,
+            "numba": numba.__version__,
+            "llvmlite": llvmlite.__version__,
+            "commit": commit.stdout.strip() or None,
+            "load_at_start": [round(x, 2) for x in os.getloadavg()],
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+# ------------------------------------------------------------------------------------------------- results
+
+
+def compare(name: str, unit: str, our_runs: list[float], peer_runs: list[float], **detail) -> Result:
+    """A result from alternating runs: round k's ratio is ours[k] / peer[k]."""
+    ratios = [a / b for a, b in zip(our_runs, peer_runs, strict=True)]
+    detail |= {
+        "runs": [round(x, 4) for x in our_runs],
+        "peer_runs": [round(x, 4) for x in peer_runs],
+        "ratio_spread": [round(min(ratios), 3), round(max(ratios), 3)],
+    }
+    return Result(name, median(our_runs), unit, median(peer_runs), median(ratios), detail)
+
+
+def budget(name: str, unit: str, runs: list[float], limit: float, **detail) -> Result:
+    """A result held against a limit: its median may not be more."""
+    detail |= {"runs": [round(x, 4) for x in runs], "at_most": 1.0}
+    return Result(name, median(runs), unit, limit, median(runs) / limit, detail)
+
+
+def help_seconds() -> float:
+    """Wall time of `polytraders --help` as a person waits for it."""
+    program = Path(sys.executable).parent / "polytraders"
+    began = time.perf_counter()
+    done = subprocess.run([program, "--help"], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"polytraders --help: exit {done.returncode}\n{done.stderr.decode()[-2000:]}")
+    return time.perf_counter() - began
+
+
+def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Take every measurement; `say` hears how it goes."""
+    results = [machine()]
+    say("streams and the peer's environment")
+    describe = measure(sys.executable, "-m", "bench.ours", "describe")
+    events = stream.cached_peer()
+    peer_python()
+    say(f"stream {describe['sha256'][:16]}: {describe['events']:,} events, {describe['trades']:,} trades")
+    ours("maker", "1", "100")  # compiles what the cache does not have yet; not counted
+
+    runs: dict[str, list[dict]] = {}
+    plan = {
+        "peer": lambda: peer(events, "maker"),
+        "maker": lambda: ours("maker", "1", "100"),
+        "maker_1000": lambda: ours("maker", "1000", "100"),
+        "book": lambda: ours("book", "1"),
+        "book_1000": lambda: ours("book", "1000"),
+        "first": lambda: ours("first_event", str(time.monotonic_ns())),
+        "venue": lambda: ours("twin"),
+        "peer_idle": lambda: peer(events, "idle"),
+    }
+    for k in range(rounds):
+        order = list(plan.items())
+        for name, take in order if k % 2 == 0 else reversed(order):
+            runs.setdefault(name, []).append(take())
+        last = {name: found[-1].get("events_per_second", 0) / 1e6 for name, found in runs.items()}
+        say(f"round {k + 1}/{rounds}, M events/s: " + ", ".join(f"{n} {v:.1f}" for n, v in last.items() if v))
+    rate = {name: [r["events_per_second"] for r in found] for name, found in runs.items() if name != "first"}
+
+    maker, other, twin = runs["maker"][-1], runs["peer"][-1], runs["venue"][-1]
+    for key in ("decisions", "fills", "position", "balance"):
+        if twin[key] != other[key]:
+            raise BenchError(f"our venue and the peer's disagree on {key}: {twin[key]} and {other[key]}")
+    row_mb = describe["row_bytes"] / MB
+    results += [
+        compare(
+            "book_replay", "events/s", rate["book"], [r["bare_events_per_second"] for r in runs["book"]],
+            what="one market's rows into the book, nothing else", peer_name="bare numba array loop", at_least=0.4,
+            stream=describe,
+        ),
+        compare(
+            "maker", "events/s", rate["maker"], rate["peer"],
+            what="maker_tight with its sensors, risk and execution bots, receipts and the log, deciding every 100 ms",
+            peer_name=other["engine"] + ", the same quoting without any of that", at_least=1.5,
+            ours=counts(maker), peer_counts=counts(other),
+            peer_idle=median(rate["peer_idle"]),
+        ),
+        compare(
+            "venue",
+            "events/s",
+            rate["venue"],
+            rate["peer"],
+            what="the peer's own maker on our simulated venue: equal work, results equal to the last digit",
+            peer_name=other["engine"],
+            ours=counts(runs["venue"][-1]),
+            peer_counts=counts(other),
+        ),
+        compare(
+            "maker_1000_markets", "events/s", rate["maker_1000"], rate["maker"],
+            what="the same number of events over 1 000 markets at once, each as busy as the one",
+            peer_name="ours, 1 market", at_least=0.75, ours=counts(runs["maker_1000"][-1]),
+        ),
+        compare(
+            "book_replay_1000_markets", "events/s", rate["book_1000"], rate["book"],
+            what="book only, over 1 000 markets", peer_name="ours, 1 market", at_least=0.75,
+        ),
+        budget(
+            "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
+            what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
+            peer_peak_mb=other["peak_rss_mb"],
+        ),
+        budget(
+            "first_event", "s", [r["seconds_to_first_event"] for r in runs["first"]], 3.0,
+            what="process start to the first event of a backtest from the catalog", peer_name="budget",
+        ),
+        budget(
+            "help", "s", [help_seconds() for _ in range(HELP_RUNS)], 0.5,
+            what="polytraders --help", peer_name="budget",
+        ),
+    ]  # fmt: skip
+    return results
+
+
+def counts(run: dict) -> dict:
+    """What a run did, without its timings."""
+    leave = {
+        "seconds",
+        "events_per_second",
+        "compile_seconds",
+        "peak_rss_mb",
+        "engine",
+        "work",
+        "bare_events_per_second",
+    }
+    return {k: v for k, v in run.items() if k not in leave}
+
+
+# ------------------------------------------------------------------------------------------------- writing
+
+
+def number(value: float | None, unit: str) -> str:
+    """A value for people: events in millions, the rest with two decimals."""
+    if value is None:
+        return ""
+    return f"{value / 1e6:.2f} M" if unit == "events/s" else f"{value:,.2f}"
+
+
+def table(results: list[Result]) -> str:
+    """The results as Markdown, machine first."""
+    where = next(r for r in results if r.name == "machine").detail
+    about = (
+        f"{where['measured_at']} · {where['cpu']}, {os.cpu_count()} cores, {where['memory_gb']} GB"
+        f" · Linux {where['kernel']} · Python {where['python']}, numpy {where['numpy']}, numba {where['numba']}"
+        f" · load at start {where['load_at_start'][0]}"
+    )
+    lines = [
+        about,
+        "",
+        "| measurement | ours | against | its value | ratio (spread) | target | |",
+        "|---|---:|---|---:|---:|---:|---|",
+    ]
+    for r in results:
+        if r.name == "machine":
+            continue
+        d, met = r.detail, r.meets()
+        spread = f" ({d['ratio_spread'][0]:.2f} … {d['ratio_spread'][1]:.2f})" if "ratio_spread" in d else ""
+        target = f"≥ {d['at_least']}" if "at_least" in d else f"≤ {d['at_most']:.0f}" if "at_most" in d else ""
+        verdict = "" if met is None else "met" if met else "**missed**"
+        lines.append(
+            f"| {r.name}: {d['what']} | {number(r.value, r.unit)} {r.unit} | {d['peer_name']} "
+            f"| {number(r.peer, r.unit)} | {r.ratio:.2f}{spread} | {target} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def write(results: list[Result]) -> None:
+    """results.json, and the table between the marks of BENCHMARKS.md."""
+    rows = []
+    for r in results:
+        met = r.meets()
+        detail = r.detail if met is None else r.detail | {"met": met}
+        rows.append(
+            {"name": r.name, "value": r.value, "unit": r.unit, "peer": r.peer, "ratio": r.ratio, "detail": detail}
+        )
+    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    page = PAGE.read_text()
+    head, rest = page.split(TABLE_BEGIN, 1)
+    _, tail = rest.split(TABLE_END, 1)
+    PAGE.write_text(f"{head}{TABLE_BEGIN}\n{table(results)}\n{TABLE_END}{tail}")
+
+
+def main() -> int:
+    """Exit code: 0 all targets met, 1 a target missed, 2 a measurement could not be taken."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
+    arguments = parser.parse_args()
+    try:
+        results = run(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    write(results)
+    print(table(results))
+    missed = [r.name for r in results if r.meets() is False]
+    if missed:
+        print("targets missed: " + ", ".join(missed), file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
