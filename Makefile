@@ -78,7 +78,7 @@ bench: $(READY) ## Measure against peers; writes bench/results.json and BENCHMAR
 # ----------------------------------------------------------------------------------------------------- checks
 
 test: $(READY) ## Every check and test: style, generated files, notebooks, golden runs
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 soak: $(READY) ## The long campaigns (hours)
 	@$(BIN)/pytest -m soak $(ARGS)

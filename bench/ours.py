@@ -95,28 +95,43 @@ def first_event(spawned_ns: int) -> dict:
 
 
 def book(markets: int) -> dict:
-    """Book-only replay, and with one market the bare loop between the same repeats; parity before timing."""
+    """Book-only replay and, with one market, the bare loop; parity before timing, each repeated on its own."""
     rows = np.load(stream.cached(markets))
-    ours, limit = [], []
-    for repeat in range(REPEATS + 1):
-        table, cells = twin.markets(markets)
-        cells_of_book = np.zeros(cells, np.int64)
-        began = time.perf_counter()
-        bk.replay(cells_of_book, table, rows)
-        ours.append(time.perf_counter() - began)
-        if markets == 1:
+    result = {"events": len(rows), "events_per_second": len(rows) / median(replay_book(rows, markets)[0])}
+    if markets == 1:
+        parity(rows)
+        limit = []
+        for _ in range(REPEATS):
             flat = bare.empty()
             began = time.perf_counter()
-            best = bare.replay(rows, flat)
+            bare.replay(rows, flat)
             limit.append(time.perf_counter() - began)
-            if repeat == 0:
-                expected = bare.oracle(rows)
-                if not ((flat == expected[0]).all() and best == expected[1:]):
-                    raise AssertionError("the bare loop's book differs from the rows'")
-                if not ((cells_of_book == flat).all() and best == (table[0].bid_level, table[0].ask_level)):
-                    raise AssertionError("our book differs from the bare loop's")
-    result = {"events": len(rows), "events_per_second": len(rows) / median(ours[1:])}
-    return result | ({"bare_events_per_second": len(rows) / median(limit[1:])} if limit else {})
+        result["bare_events_per_second"] = len(rows) / median(limit)
+    return result
+
+
+def replay_book(rows: np.ndarray, markets: int) -> tuple[list[float], np.ndarray, np.ndarray]:
+    """(seconds of each repeat, market table, book cells) of our book-only replay."""
+    seconds = []
+    for _ in range(REPEATS + 1):
+        table, cells = twin.markets(markets)
+        book_cells = np.zeros(cells, np.int64)
+        began = time.perf_counter()
+        bk.replay(book_cells, table, rows)
+        seconds.append(time.perf_counter() - began)
+    return seconds[1:], table, book_cells
+
+
+def parity(rows: np.ndarray) -> None:
+    """One market: our book, the bare loop's and the one that the rows say are equal, or AssertionError."""
+    _, table, ours = replay_book(rows, 1)
+    flat = bare.empty()
+    best = bare.replay(rows, flat)
+    expected = bare.oracle(rows)
+    if not ((flat == expected[0]).all() and best == expected[1:]):
+        raise AssertionError("the bare loop's book differs from the rows'")
+    if not ((ours == flat).all() and best == (table[0].bid_level, table[0].ask_level)):
+        raise AssertionError("our book differs from the bare loop's")
 
 
 def equal_work() -> dict:

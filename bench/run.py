@@ -32,6 +32,9 @@ PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
 TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
 HELP_RUNS = 10
 MB = 1_000_000
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Of every process measured. Without bytecode files each start would compile all imports again, which nobody's own
+machine does; the uncounted first runs write them."""
 
 
 class BenchError(Exception):
@@ -61,10 +64,10 @@ class Result:
 # ------------------------------------------------------------------------------------------------ processes
 
 
-def measure(*command: str | Path, env: dict[str, str] | None = None) -> dict:
+def measure(*command: str | Path) -> dict:
     """Run a command from the repository's root; its last line is JSON. Raises BenchError with its stderr."""
     done = subprocess.run(
-        [str(c) for c in command], cwd=ROOT, env=os.environ | (env or {}), capture_output=True, text=True, check=False
+        [str(c) for c in command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise BenchError(f"{' '.join(str(c) for c in command)}: exit {done.returncode}\n{done.stderr.strip()[-2000:]}")
@@ -165,7 +168,7 @@ def help_seconds() -> float:
     """Wall time of `polytraders --help` as a person waits for it."""
     program = Path(sys.executable).parent / "polytraders"
     began = time.perf_counter()
-    done = subprocess.run([program, "--help"], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run([program, "--help"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=False)
     if done.returncode != 0:
         raise BenchError(f"polytraders --help: exit {done.returncode}\n{done.stderr.decode()[-2000:]}")
     return time.perf_counter() - began
@@ -179,7 +182,9 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
     events = stream.cached_peer()
     peer_python()
     say(f"stream {describe['sha256'][:16]}: {describe['events']:,} events, {describe['trades']:,} trades")
-    ours("maker", "1", "100")  # compiles what the cache does not have yet; not counted
+    ours("maker", "1", "100")  # compiles what the caches do not have yet; not counted
+    ours("first_event", str(time.monotonic_ns()))
+    help_seconds()
 
     runs: dict[str, list[dict]] = {}
     plan = {
@@ -217,6 +222,14 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
             peer_name=other["engine"] + ", the same quoting without any of that", at_least=1.5,
             ours=counts(maker), peer_counts=counts(other),
             peer_idle=median(rate["peer_idle"]),
+        ),
+        compare(
+            "maker_whole_call",
+            "events/s",
+            [r["events"] / r["seconds_with_start_and_end"] for r in runs["maker"]],
+            rate["peer"],
+            what="the same, with the check of all rows before the loop and the flush and close of the log after it",
+            peer_name=other["engine"] + ", its loop alone",
         ),
         compare(
             "venue",

@@ -149,7 +149,7 @@ DECISION = np.dtype(
         ("repeats", "<i4"),  # equal decisions since the bot's previous row here, not written
         ("bot", "<i2"),  # index in the run's bot table
         ("code", "<i2"),  # reason-code number
-        ("slot", "<i2"),  # quote slot of the intent, -1 = none
+        ("slot", "<i2"),  # quote slot of the intent, 8 = none, from 9 on the reshape of slot - 9
         ("verdict", "i1"),
         ("severity", "i1"),
         ("outcome", "i1"),

@@ -79,6 +79,10 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         flying = core.actions_head < core.actions_tail
         t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
         until = min(ours, t_arrival)
+        if not flying:
+            core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
+            if not answering:
+                core.answers_head = core.answers_tail = 0
         if venue_at < n and times[venue_at] <= until:
             while venue_at < n and times[venue_at] <= until:
                 observe(venue, events[venue_at if straight else order[venue_at]], times[venue_at])
@@ -193,6 +197,7 @@ def _types() -> dict[str, Any]:
 
     from polytraders.engine import matching
     from polytraders.engine import state as s
+    from polytraders.engine.step import STAGED
     from polytraders.rows import ACTION, DECISION, EVENT, SAMPLE
 
     def vector(dtype: np.dtype, ndim: int = 1) -> Any:
@@ -211,7 +216,7 @@ def _types() -> dict[str, Any]:
     return {
         "state": types.NamedTuple(state, State),
         "venue": types.NamedTuple(venue, Venue),
-        "out": types.NamedTuple([vector(DECISION), vector(ACTION), vector(SAMPLE), vector(DECISION), i1], Out),
+        "out": types.NamedTuple([vector(DECISION), vector(ACTION), vector(SAMPLE), vector(STAGED), i1], Out),
         "kernels": types.NamedUniTuple(i1, len(FAMILIES), Kernels),
         "events": vector(EVENT),
         "i1": i1,

@@ -131,7 +131,7 @@ def new_state(
         memory=np.zeros((n, s.N_MEMORY)),
         params=params,
         bots=bots,
-        repeats=s.records(s.REPEAT, (b, n, s.N_SLOTS + 1)),
+        repeats=s.records(s.REPEAT, (b, n, 2 * s.N_SLOTS + 1)),
         severity=severity_table(),
         dirty=np.zeros(2 * n + 16, np.int64),
         wakes=np.zeros((4 * n + 16, 2), np.int64),

@@ -235,7 +235,6 @@ CLOCK = np.dtype(
         ("next_tick", "<i8"),  # ns, next decision time, 0 = none armed
         ("corr", "<i8"),  # last correlation number given
         ("order", "<i8"),  # last order id given
-        ("decisions", "<i8"),  # bot decisions made
         ("evaluations", "<i8"),  # times a market was decided on
         ("intents", "<i8"),
         ("n_intel", "<i8"),  # bots in this run, by family; at most one strategy
@@ -261,7 +260,7 @@ BOT = np.dtype(
 )
 MODE_OFF, MODE_SHADOW, MODE_ADVISORY, MODE_ENFORCED, MODE_QUARANTINE = 0, 1, 2, 3, 4
 
-REPEAT = np.dtype([("code", "<i4"), ("verdict", "<i2"), ("seen", "<i2"), ("count", "<i8")])
+REPEAT = np.dtype([("code", "<i4"), ("verdict", "<i4"), ("count", "<i8")])
 """Run-length state of a (bot, market, slot): the last written decision and the equal ones since."""
 
 
@@ -280,7 +279,7 @@ class State(NamedTuple):
     memory: np.ndarray  # float64[n, N_MEMORY]
     params: np.ndarray  # PARAMS[b]
     bots: np.ndarray  # BOT[b]: intel, discovery, strategy, risk, execution in this order, runtime
-    repeats: np.ndarray  # REPEAT[b, n, N_SLOTS + 1]; the last slot is "no slot"
+    repeats: np.ndarray  # REPEAT[b, n, 2 N_SLOTS + 1]; N_SLOTS is "no slot", above it reshapes
     severity: np.ndarray  # int64[reason-code number]: rows.Severity
     dirty: np.ndarray  # int64[2 n + 16]: markets to decide on at the next tick, clock.n_dirty of them
     wakes: np.ndarray  # int64[4 n + 16, 2]: binary heap of (wake ns, market), clock.n_wake of them

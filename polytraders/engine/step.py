@@ -66,9 +66,23 @@ FIRST_MONDAY = 4
 CHAIN = 64
 """Rows one intent may stage: all risk and execution bots and the runtime's own."""
 NO_SLOT = N_SLOTS
+RESHAPE = N_SLOTS + 1
+"""Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
 
 # cells of Out.count
-N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN = 0, 1, 2, 3
+N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN, N_CHANGED = 0, 1, 2, 3, 4
+
+
+STAGED = np.dtype(
+    [
+        (name, "<i8")
+        for name in (
+            *("bot", "slot", "code", "verdict", "observed", "limit", "price", "size", "out_price", "out_size", "terms"),
+            "changed",  # 1 = not what this bot last wrote of this market and slot
+        )
+    ]
+)
+"""A decision that may become a row: what is its own of the fields of rows.DECISION."""
 
 
 class Out(NamedTuple):
@@ -77,8 +91,8 @@ class Out(NamedTuple):
     decisions: np.ndarray  # DECISION[...]
     actions: np.ndarray  # ACTION[...]
     samples: np.ndarray  # SAMPLE[...]
-    chain: np.ndarray  # DECISION[CHAIN], the intent in work
-    count: np.ndarray  # int64[4]
+    chain: np.ndarray  # STAGED[CHAIN], the intent in work
+    count: np.ndarray  # int64[5]
 
 
 MARGIN_PER_EVALUATION = CHAIN * N_SLOTS + 64
@@ -92,8 +106,8 @@ def new_out(rows: int) -> Out:
         decisions=records(DECISION, rows),
         actions=records(ACTION, rows),
         samples=records(SAMPLE, rows),
-        chain=records(DECISION, CHAIN),
-        count=np.zeros(4, np.int64),
+        chain=records(STAGED, CHAIN),
+        count=np.zeros(5, np.int64),
     )
 
 
@@ -119,36 +133,26 @@ def _terms(intent):
 
 
 @inline
-def _stage(state, out, bot, market, slot, corr, code, verdict, intent, terms, observed, limit):
-    """Write one decision into the chain (it may yet turn out to be a repeat) and into its bot's hash."""
-    clock, b = state.clock[0], state.bots[bot]
+def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
+    """Put one decision into the chain and into its bot's hash. Whether it becomes a row is not known yet,
+    so only what differs from bot to bot is kept; `_write_chain` knows the rest."""
+    b, last = state.bots[bot], state.repeats[bot, market.id, slot]
     n = out.count[N_CHAIN]
-    row = out.chain[n]
     out.count[N_CHAIN] = n + 1
-    severity = state.severity[code]
-    if b.warned and severity == Severity.INFO:
-        severity = Severity.WARN
-    row.ts = market.now
-    row.seq = clock.seq
-    row.corr = corr
-    row.price = intent.price
-    row.size = intent.size
-    row.observed = observed
-    row.limit = limit
-    row.out_price = intent.price
-    row.out_size = intent.size
-    row.market = market.id
-    row.repeats = 0
-    row.bot = bot
-    row.code = code
-    row.slot = slot
-    row.verdict = verdict
-    row.severity = severity
-    row.outcome = intent.outcome
-    row.side = intent.side
-    row.mode = b.mode
-    row.warned = b.warned
-    row.terms = terms
+    staged = out.chain[n]
+    staged.bot = bot
+    staged.slot = slot
+    staged.code = code
+    staged.verdict = verdict
+    staged.observed = observed
+    staged.limit = limit
+    staged.price = staged.out_price = intent.price
+    staged.size = staged.out_size = intent.size
+    staged.terms = terms
+    changed = last.code != code or last.verdict != verdict  # before the first one, code is 0
+    staged.changed = changed
+    out.count[N_CHANGED] += changed
+    last.count += 1
     mixed = (
         market.now * 6364136223846793005
         ^ intent.price * 1442695040888963407
@@ -159,27 +163,59 @@ def _stage(state, out, bot, market, slot, corr, code, verdict, intent, terms, ob
     )
     b.hash = (b.hash ^ mixed) * 1099511628211 + (b.hash >> 29)
     b.decisions += 1
-    clock.decisions += 1
-    return row
+    return staged
 
 
 @inline
-def _write_chain(state, out, acted):
-    """Move the chain to the output: all of it when the intent led to an action, else only what changed."""
-    for i in range(out.count[N_CHAIN]):
-        row = out.chain[i]
-        last = state.repeats[row.bot, row.market, row.slot]
-        if acted or last.seen == 0 or last.code != row.code or last.verdict != row.verdict:
-            row.repeats = last.count
-            last.seen = 1
-            last.code = row.code
-            last.verdict = row.verdict
-            last.count = 0
-            out.decisions[out.count[N_DECISIONS]] = row
-            out.count[N_DECISIONS] += 1
-        else:
-            last.count += 1
-    out.count[N_CHAIN] = 0
+def _begin_chain(out):
+    out.count[N_CHAIN] = out.count[N_CHANGED] = 0
+
+
+@inline
+def _write_chain(state, out, market, corr, intent, acted):
+    """Write the chain as rows: all of it when the intent led to an action, else only what changed."""
+    if acted or out.count[N_CHANGED] > 0:
+        _write_rows(
+            state.clock[0], state.bots, state.repeats, state.severity, out.decisions, out.chain, out.count, market,
+            corr, intent, acted,
+        )  # fmt: skip
+    _begin_chain(out)
+
+
+@njit
+def _write_rows(clock, bots, repeats, severities, decisions, chain, count, market, corr, intent, acted):
+    for i in range(count[N_CHAIN]):
+        staged = chain[i]
+        if not acted and not staged.changed:
+            continue
+        b, last = bots[staged.bot], repeats[staged.bot, market.id, staged.slot]
+        row = decisions[count[N_DECISIONS]]
+        count[N_DECISIONS] += 1
+        row.ts = market.now
+        row.seq = clock.seq
+        row.corr = corr
+        row.price = staged.price
+        row.size = staged.size
+        row.observed = staged.observed
+        row.limit = staged.limit
+        row.out_price = staged.out_price
+        row.out_size = staged.out_size
+        row.market = market.id
+        row.repeats = last.count - 1
+        row.bot = staged.bot
+        row.code = staged.code
+        row.slot = staged.slot
+        row.verdict = staged.verdict
+        severity = severities[staged.code]
+        row.severity = Severity.WARN if b.warned and severity == Severity.INFO else severity
+        row.outcome = intent.outcome
+        row.side = intent.side
+        row.mode = b.mode
+        row.warned = b.warned
+        row.terms = staged.terms
+        last.code = staged.code
+        last.verdict = staged.verdict
+        last.count = 0
 
 
 @njit
@@ -188,7 +224,7 @@ def flush_repeats(state, out):
     clock = state.clock[0]
     for bot in range(state.repeats.shape[0]):
         for market in range(state.repeats.shape[1]):
-            for slot in range(N_SLOTS + 1):
+            for slot in range(state.repeats.shape[2]):
                 last = state.repeats[bot, market, slot]
                 if last.count > 0:
                     if not has_room(out):
@@ -500,7 +536,7 @@ def _decay_recent(account, now):
 
 
 @inline
-def _judge(state, kernels, out, market, position, account, ladder, intent, terms, corr):
+def _judge(state, kernels, out, market, position, account, ladder, intent, terms):
     """The risk chain: declared order, stop at the first REJECT. Returns True when the intent may go on."""
     clock, vote = state.clock[0], state.vote[0]
     first = clock.n_intel + clock.n_disc + clock.n_strat
@@ -515,15 +551,12 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
         vote.passive_only = vote.close_only = 0
         vote.observed = vote.limit = vote.latch = 0
         code = judge(kernels.risk, k, intent, market, position, account, ladder, vote, state.params[bot])
-        row = _stage(
-            state, out, bot, market, intent.slot, corr, code, vote.verdict, intent, terms, vote.observed, vote.limit
-        )
+        if allowed and mode == MODE_QUARANTINE and market.quarantined:
+            vote.verdict = Verdict.QUARANTINE
+        row = _stage(state, out, bot, market, intent.slot, code, vote.verdict, intent, terms, vote.observed, vote.limit)
         row.terms = terms | vote.passive_only << 4 | vote.close_only << 5  # TERMS_VOTE_*
         if not allowed or mode < MODE_ENFORCED:  # a panel vote after a REJECT, shadow or advisory: heard, not obeyed
             continue
-        if mode == MODE_QUARANTINE and market.quarantined:
-            vote.verdict = Verdict.QUARANTINE
-            row.verdict = Verdict.QUARANTINE
         if vote.verdict == Verdict.REJECT or vote.verdict == Verdict.QUARANTINE:
             allowed = False
             if vote.latch and account.halted == 0:
@@ -578,28 +611,15 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     # a quote that stays does not count twice; one that moves does until its cancel is confirmed
     intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
     terms = _terms(intent)
-    out.count[N_CHAIN] = 0
-    _stage(
-        state, out, strategy, market, slot, corr, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair
-    )
+    _begin_chain(out)
+    _stage(state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
     price, size = intent.price, intent.size
     acted = False
-    allowed = _judge(state, kernels, out, market, position, account, ladder, intent, terms, corr)
+    allowed = _judge(state, kernels, out, market, position, account, ladder, intent, terms)
     if intent.reshaped and allowed:
-        row = _stage(
-            state,
-            out,
-            strategy,
-            market,
-            slot,
-            corr,
-            Code.STRAT_RESHAPED_BY_RISK,
-            Verdict.NONE,
-            intent,
-            terms,
-            size,
-            intent.size,
-        )
+        code = Code.STRAT_RESHAPED_BY_RISK
+        at = slot + RESHAPE
+        row = _stage(state, out, strategy, market, at, code, Verdict.NONE, intent, terms, size, intent.size)
         row.price = price
         row.size = size
     plan = state.plan[0]
@@ -618,7 +638,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
             written.observed = written.limit = 0
             code = shape(kernels.exec, k, intent, market, position, account, ladder, written, state.params[bot])
             row = _stage(
-                state, out, bot, market, slot, corr, code, Verdict.NONE, intent, terms, written.observed, written.limit
+                state, out, bot, market, slot, code, Verdict.NONE, intent, terms, written.observed, written.limit
             )
             if written.n > 0:
                 row.out_price = written.price[written.n - 1]
@@ -645,8 +665,6 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
             if kept:  # risk or execution changed what stood: this is a new intent after all
                 kept = False
                 corr = clock.corr + 1
-                for i in range(out.count[N_CHAIN]):
-                    out.chain[i].corr = corr
             if working >= 0:
                 _send_cancel(state, out, working, market.now)
             code = np.int64(Code.EXEC_KEPT)
@@ -657,7 +675,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
                 if code != Code.EXEC_SUBMITTED:
                     break
             acted = working >= 0 or code == Code.EXEC_SUBMITTED
-            row = _stage(state, out, runtime, market, slot, corr, code, Verdict.NONE, intent, terms, account.cash, 0)
+            row = _stage(state, out, runtime, market, slot, code, Verdict.NONE, intent, terms, account.cash, 0)
             row.out_price = plan.price[last]
             row.out_size = plan.size[last]
         elif waiting and working >= 0 and not keep:
@@ -666,7 +684,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
                 _send_cancel(state, out, working, market.now)
                 acted = True
     before = out.count[N_DECISIONS]
-    _write_chain(state, out, acted)
+    _write_chain(state, out, market, corr, intent, acted)
     if not kept and (acted or out.count[N_DECISIONS] > before):
         clock.corr += 1
         clock.intents += 1
@@ -683,16 +701,16 @@ def evaluate(state, kernels, out, market, now):
     targets = state.targets
     _clear_targets(targets)
     nothing = targets[0]
-    out.count[N_CHAIN] = 0
+    _begin_chain(out)
     for k in range(clock.n_intel):
         if state.bots[k].mode != MODE_OFF:
             code = sense(kernels.intel, k, market, position, account, ladder, state.params[k])
-            _stage(state, out, k, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, market.flow_state, 0)
+            _stage(state, out, k, market, NO_SLOT, code, Verdict.NONE, nothing, 0, market.flow_state, 0)
     for k in range(clock.n_disc):
         bot = clock.n_intel + k
         if state.bots[bot].mode != MODE_OFF:
             code = sense(kernels.disc, k, market, position, account, ladder, state.params[bot])
-            _stage(state, out, bot, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, market.candidate, 0)
+            _stage(state, out, bot, market, NO_SLOT, code, Verdict.NONE, nothing, 0, market.candidate, 0)
     strategy = clock.n_intel + clock.n_disc
     mode = state.bots[strategy].mode
     if clock.n_strat > 0 and mode != MODE_OFF:
@@ -703,8 +721,8 @@ def evaluate(state, kernels, out, market, now):
         for slot in range(N_SLOTS):
             wanted |= targets[slot].want == WANT_QUOTE
         if not wanted:
-            _stage(state, out, strategy, market, NO_SLOT, 0, code, Verdict.NONE, nothing, 0, 0, 0)
-        _write_chain(state, out, False)
+            _stage(state, out, strategy, market, NO_SLOT, code, Verdict.NONE, nothing, 0, 0, 0)
+        _write_chain(state, out, market, 0, nothing, False)
         for slot in range(N_SLOTS):
             intent = targets[slot]
             if intent.want == WANT_QUOTE and mode >= MODE_ENFORCED:
@@ -712,16 +730,14 @@ def evaluate(state, kernels, out, market, now):
                 intent.slot = slot
                 _pursue(state, kernels, out, market, position, account, ladder, intent, code)
             elif intent.want == WANT_QUOTE:  # shadow, advisory: the intent is shown and goes no further
-                out.count[N_CHAIN] = 0
+                _begin_chain(out)
                 terms = _terms(intent)
-                _stage(
-                    state, out, strategy, market, slot, 0, code, Verdict.NONE, intent, terms, intent.edge, intent.fair
-                )
-                _write_chain(state, out, False)
+                _stage(state, out, strategy, market, slot, code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
+                _write_chain(state, out, market, 0, intent, False)
             elif state.slots[market.id, slot] >= 0:
                 _send_cancel(state, out, state.slots[market.id, slot], now)
     else:
-        _write_chain(state, out, False)
+        _write_chain(state, out, market, 0, nothing, False)
     if market.wake > now:
         if market.wake != market.queued:
             _wake_push(clock, state.markets, state.wakes, market.wake, market.id)

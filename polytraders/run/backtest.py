@@ -138,7 +138,7 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     return {
         "events": simulation.events,
         "evaluations": int(clock.evaluations),
-        "decisions": int(clock.decisions),
+        "decisions": int(state.bots["decisions"].sum()),
         "intents": int(clock.intents),
         "orders": int(account.submits),
         "acks": int(account.acks),
