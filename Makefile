@@ -32,7 +32,7 @@ setup: $(READY) ## Create .venv with every dependency at its locked version
 
 $(READY): pyproject.toml uv.lock $(filter-out uv,$(UV))
 	@echo "Installing the locked dependencies into .venv (about a minute the first time)"
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # A virtual environment where that works; where Python came without ensurepip (Debian's does), a plain folder.

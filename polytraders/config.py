@@ -61,12 +61,19 @@ class Engine(Part):
     """The decision clock and what is kept of it."""
 
     decide_interval_ms: int = Field(100, ge=0, le=60_000, description="ms between decisions; 0 = on every message")
+    rejudge_interval_ms: int = Field(
+        1_000, ge=0, le=60_000, description="ms until a quote that stays is put to risk again; 0 = at every decision"
+    )
     sample_interval_s: int = Field(1, ge=1, le=3_600, description="s between account samples")
     full_panel: bool = Field(False, description="compute the votes after a REJECT too")
 
     @property
     def decide_interval_ns(self) -> int:
         return self.decide_interval_ms * units.NS_PER_MS
+
+    @property
+    def rejudge_interval_ns(self) -> int:
+        return self.rejudge_interval_ms * units.NS_PER_MS
 
     @property
     def sample_interval_ns(self) -> int:

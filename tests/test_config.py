@@ -273,6 +273,7 @@ CHANGES = {
     "run.builder_code": "0x" + "1" * 64,
     "engine.decide_interval_ms": "0",
     "engine.sample_interval_s": "2",
+    "engine.rejudge_interval_ms": "500",
     "engine.full_panel": "true",
     "portfolio.id": "PORT-002",
     "portfolio.cash_pusd": "1000.01",

@@ -23,7 +23,7 @@ from polytraders.engine.state import State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
 from polytraders.rows import EVENT, EventKind, Flag
 
-CHUNK = 1 << 16
+CHUNK = 1 << 15
 """Event rows between two visits of the driver."""
 BUFFERS = 3
 """Sets of buffers: one being filled while the sink still writes the others."""
@@ -93,7 +93,7 @@ class Simulation:
 class _Drain:
     """Output buffers in rotation: filled by a kernel, handed to the sink, reused when the sink is done."""
 
-    def __init__(self, sink: Sink | None, keep_events: bool, rows: int = CHUNK // 4):
+    def __init__(self, sink: Sink | None, keep_events: bool, rows: int = CHUNK // 2):
         self.sink = sink
         self.log_rows = CHUNK if sink is not None and keep_events else 0
         self.sets = [(new_out(rows), records(EVENT, self.log_rows)) for _ in range(BUFFERS if sink else 1)]
@@ -143,6 +143,7 @@ def simulate(
     interval: int,
     venue: VenueModel = VenueModel(),
     sample_interval: int = 1_000_000_000,
+    rejudge: int = 0,
     full_panel: bool = False,
     sink: Sink | None = None,
     keep_events: bool = True,
@@ -155,6 +156,7 @@ def simulate(
     ----------
     events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`.
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
+    rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
@@ -165,7 +167,13 @@ def simulate(
     if not len(events):
         raise ValueError("a backtest needs at least one event")
     state = new_state(
-        infos, pipeline, cash=cash, interval=interval, sample_interval=sample_interval, full_panel=full_panel
+        infos,
+        pipeline,
+        cash=cash,
+        interval=interval,
+        sample_interval=sample_interval,
+        rejudge=rejudge,
+        full_panel=full_panel,
     )
     if not venue.fees:
         state.markets["fee_rate"] = 0
@@ -209,7 +217,7 @@ def feed(
     pipeline: Pipeline,
     sink: Sink | None,
     progress: Callable[[int, int], None] | None = None,
-    rows: int = CHUNK // 4,
+    rows: int = CHUNK // 2,
 ) -> Simulation:
     """Feed recorded rows to the step alone: replay, and every live mode. The state goes on from where it is.
 

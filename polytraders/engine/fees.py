@@ -26,6 +26,8 @@ MICRO_PER_FEE_UNIT = 10
 @njit
 def fee_nano(size, price, rate, exponent):
     """Fee before rounding, floored to 1e-9 pUSD. size micro-shares, price pips, rate ppm, exponent 0 ... 2."""
+    if rate == 0:
+        return 0
     if exponent == 1 and size <= NARROW:
         curve = size * (price * (10_000 - price))
         return curve // 100_000_000_000 * rate + curve % 100_000_000_000 * rate // 100_000_000_000

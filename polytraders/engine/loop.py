@@ -29,9 +29,9 @@ CURSOR_CELLS = 5
 def _borrowed_state(s):
     return State(
         borrow(s.clock), borrow(s.account), borrow(s.markets), borrow(s.positions), borrow(s.book), borrow(s.volume),
-        borrow(s.orders), borrow(s.slots), borrow(s.taking), borrow(s.memory), borrow(s.params), borrow(s.bots),
-        borrow(s.repeats), borrow(s.severity), borrow(s.dirty), borrow(s.wakes), borrow(s.targets), borrow(s.vote),
-        borrow(s.plan),
+        borrow(s.orders), borrow(s.free), borrow(s.slots), borrow(s.taking), borrow(s.memory), borrow(s.params),
+        borrow(s.bots), borrow(s.repeats), borrow(s.severity), borrow(s.dirty), borrow(s.wakes), borrow(s.targets),
+        borrow(s.vote), borrow(s.plan),
     )  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def _types() -> dict[str, Any]:
 
     i1, i2, f2 = int64[::1], int64[:, ::1], types.float64[:, ::1]
     state = [
-        vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER),
+        vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER), i1,
         i2, i2, f2, vector(s.PARAMS), vector(s.BOT), vector(s.REPEAT, 3), i1, i1, i2,
         vector(s.INTENT), vector(s.VOTE), vector(s.PLAN),
     ]  # fmt: skip

@@ -102,13 +102,15 @@ def new_state(
     cash: int,
     interval: int,
     sample_interval: int,
+    rejudge: int = 0,
     full_panel: bool = False,
 ) -> s.State:
-    """State of a run before its first event. cash micro-pUSD, intervals ns."""
+    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns."""
     n, b = len(infos), len(pipeline.bots) + 1
     markets, cells = market_rows(infos)
     clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
+    clock["rejudge"], clock["n_free"] = rejudge, s.MAX_ORDERS
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
     for field in ("deposits", "cash", "equity", "peak"):
@@ -126,12 +128,13 @@ def new_state(
         book=np.zeros(cells, np.int64),
         volume=np.zeros((n, 25), np.int64),
         orders=s.records(s.ORDER, s.MAX_ORDERS),
+        free=np.arange(s.MAX_ORDERS - 1, -1, -1, dtype=np.int64),
         slots=np.full((n, s.N_SLOTS), -1, np.int64),
         taking=np.zeros((n, s.N_SLOTS), np.int64),
         memory=np.zeros((n, s.N_MEMORY)),
         params=params,
         bots=bots,
-        repeats=s.records(s.REPEAT, (b, n, 2 * s.N_SLOTS + 1)),
+        repeats=s.records(s.REPEAT, (n, 2 * s.N_SLOTS + 1, b)),
         severity=severity_table(),
         dirty=np.zeros(2 * n + 16, np.int64),
         wakes=np.zeros((4 * n + 16, 2), np.int64),

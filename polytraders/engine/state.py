@@ -164,6 +164,7 @@ ORDER = np.dtype(
         ("state", "<i8"),  # see below
         ("submit_ts", "<i8"),
         ("ack_ts", "<i8"),  # 0 = not acknowledged
+        ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
     ]
 )
 # ORDER.state
@@ -234,7 +235,9 @@ CLOCK = np.dtype(
         ("interval", "<i8"),  # ns between decision times, 0 = decide on every message
         ("next_tick", "<i8"),  # ns, next decision time, 0 = none armed
         ("corr", "<i8"),  # last correlation number given
-        ("order", "<i8"),  # last order id given
+        ("order", "<i8"),  # orders sent: the serial part of the last order id
+        ("n_free", "<i8"),  # rows of the order table that are free
+        ("rejudge", "<i8"),  # ns after which a quote that stays is put to risk again, 0 = at every decision
         ("evaluations", "<i8"),  # times a market was decided on
         ("intents", "<i8"),
         ("n_intel", "<i8"),  # bots in this run, by family; at most one strategy
@@ -274,12 +277,13 @@ class State(NamedTuple):
     book: np.ndarray  # int64[L], see engine.book
     volume: np.ndarray  # int64[n, 25]: micro-pUSD in 24 hourly buckets, then the hour number of the newest
     orders: np.ndarray  # ORDER[MAX_ORDERS]
+    free: np.ndarray  # int64[MAX_ORDERS]: stack of free rows of `orders`, clock.n_free of them
     slots: np.ndarray  # int64[n, N_SLOTS]: row of the working order, -1 = none
     taking: np.ndarray  # int64[n, N_SLOTS]: taker orders of the slot whose outcome is not known yet
     memory: np.ndarray  # float64[n, N_MEMORY]
     params: np.ndarray  # PARAMS[b]
     bots: np.ndarray  # BOT[b]: intel, discovery, strategy, risk, execution in this order, runtime
-    repeats: np.ndarray  # REPEAT[b, n, 2 N_SLOTS + 1]; N_SLOTS is "no slot", above it reshapes
+    repeats: np.ndarray  # REPEAT[n, 2 N_SLOTS + 1, b]; N_SLOTS is "no slot", above it reshapes
     severity: np.ndarray  # int64[reason-code number]: rows.Severity
     dirty: np.ndarray  # int64[2 n + 16]: markets to decide on at the next tick, clock.n_dirty of them
     wakes: np.ndarray  # int64[4 n + 16, 2]: binary heap of (wake ns, market), clock.n_wake of them

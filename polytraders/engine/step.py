@@ -13,7 +13,9 @@ Invariants
     S2  no order leaves but through the risk chain; the only bypass is a cancel
     S3  every decision enters its bot's rolling hash, whether or not it is written
     S4  a reshape never grows an order and never changes market, side or outcome
-    S5  an intent that leads to an action has its whole chain written under one correlation number
+    S5  a quote that stays as it is wanted is judged again when something filled in its market, while trading is halted
+        or the feed is down, and at least every `clock.rejudge`; a new or changed quote always is
+    S6  an intent that leads to an action has its whole chain written under one correlation number
 """
 
 from __future__ import annotations
@@ -136,7 +138,7 @@ def _terms(intent):
 def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
     """Put one decision into the chain and into its bot's hash. Whether it becomes a row is not known yet,
     so only what differs from bot to bot is kept; `_write_chain` knows the rest."""
-    b, last = state.bots[bot], state.repeats[bot, market.id, slot]
+    b, last = state.bots[bot], state.repeats[market.id, slot, bot]
     n = out.count[N_CHAIN]
     out.count[N_CHAIN] = n + 1
     staged = out.chain[n]
@@ -188,7 +190,7 @@ def _write_rows(clock, bots, repeats, severities, decisions, chain, count, marke
         staged = chain[i]
         if not acted and not staged.changed:
             continue
-        b, last = bots[staged.bot], repeats[staged.bot, market.id, staged.slot]
+        b, last = bots[staged.bot], repeats[market.id, staged.slot, staged.bot]
         row = decisions[count[N_DECISIONS]]
         count[N_DECISIONS] += 1
         row.ts = market.now
@@ -222,10 +224,10 @@ def _write_rows(clock, bots, repeats, severities, decisions, chain, count, marke
 def flush_repeats(state, out):
     """At the end of a run: write what was only counted. Returns False when the buffer is full: call again."""
     clock = state.clock[0]
-    for bot in range(state.repeats.shape[0]):
-        for market in range(state.repeats.shape[1]):
-            for slot in range(state.repeats.shape[2]):
-                last = state.repeats[bot, market, slot]
+    for bot in range(state.repeats.shape[2]):
+        for market in range(state.repeats.shape[0]):
+            for slot in range(state.repeats.shape[1]):
+                last = state.repeats[market, slot, bot]
                 if last.count > 0:
                     if not has_room(out):
                         return False
@@ -456,14 +458,14 @@ def _send_cancel(state, out, row, now):
     out.count[N_ACTIONS] += 1
 
 
-@njit
-def _free_row(clock, orders):
-    """Next order id whose row in the table is free, 0 when the table is full."""
-    for _ in range(MAX_ORDERS):
-        clock.order += 1
-        if clock.order & (MAX_ORDERS - 1) and orders[clock.order & (MAX_ORDERS - 1)].id == 0:
-            return clock.order
-    return 0
+@inline
+def _next_order_id(clock, free):
+    """Serial number and table row in one number, 0 when the table is full. The row freed last is used first."""
+    if clock.n_free == 0:
+        return 0
+    clock.n_free -= 1
+    clock.order += 1
+    return clock.order * MAX_ORDERS + free[clock.n_free]
 
 
 @inline
@@ -476,7 +478,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
             return np.int64(Code.EXEC_NO_FUNDS)
     elif amount > free_shares(position, intent.outcome):
         return np.int64(Code.EXEC_NO_FUNDS)
-    order_id = _free_row(state.clock[0], state.orders)
+    order_id = _next_order_id(state.clock[0], state.free)
     if order_id == 0:
         return np.int64(Code.EXEC_TABLE_FULL)
     row = order_id & (MAX_ORDERS - 1)
@@ -494,7 +496,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.order_type = order_type
     order.flags = flags
     order.state = PENDING_NEW
-    order.submit_ts = market.now
+    order.submit_ts = order.judged_ts = market.now
     order.ack_ts = 0
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
@@ -597,6 +599,20 @@ def _same(order, intent, price, size):
 
 
 @inline
+def _stands(clock, account, market, position, order):
+    """True when a quote that stays need not be put to risk again: it was judged less than `rejudge` ago, nothing of
+    this market filled since, trading goes on and the feed is up."""
+    return (
+        clock.rejudge > 0
+        and market.now - order.judged_ts < clock.rejudge
+        and position.last_fill_ts < order.judged_ts
+        and account.halted == 0
+        and account.switch == 0
+        and market.feed_up
+    )
+
+
+@inline
 def _pursue(state, kernels, out, market, position, account, ladder, intent, strategy_code):
     """One wanted quote through risk and execution to orders. Writes its receipts."""
     clock = state.clock[0]
@@ -608,6 +624,14 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     kept = working >= 0 and _same(state.orders[working], intent, intent.price, intent.size)
     if kept:
         corr = state.orders[working].corr
+    if kept and _stands(clock, account, market, position, state.orders[working]):
+        _begin_chain(out)
+        _stage(
+            state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, _terms(intent), intent.edge,
+            intent.fair,
+        )  # fmt: skip
+        _write_chain(state, out, market, corr, intent, False)
+        return
     # a quote that stays does not count twice; one that moves does until its cancel is confirmed
     intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
     terms = _terms(intent)
@@ -660,6 +684,8 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
             and working >= 0
             and _same(state.orders[working], intent, plan.price[last], plan.size[last])
         )
+        if keep:
+            state.orders[working].judged_ts = market.now
         waiting = takes and (state.taking[market.id, slot] > 0 or working >= 0)
         if not keep and not waiting:
             if kept:  # risk or execution changed what stood: this is a new intent after all
@@ -782,7 +808,7 @@ def _on_trade(state, market, event):
 
 
 @njit
-def _finish_order(account, position, slots, taking, order):
+def _finish_order(clock, account, position, slots, taking, free, order):
     """The order is over: give back what it held and forget it."""
     row = order.id & (MAX_ORDERS - 1)
     if order.reserved != 0:
@@ -795,12 +821,14 @@ def _finish_order(account, position, slots, taking, order):
     account.open_orders -= 1
     position.open_orders -= 1
     order.id = 0
+    free[clock.n_free] = row
+    clock.n_free += 1
 
 
 @inline
 def _on_order_event(state, out, market, event):
     """Acks, refusals, fills and cancels of our own orders. An unknown id changes nothing."""
-    account, position = state.account[0], state.positions[market.id]
+    clock, account, position = state.clock[0], state.account[0], state.positions[market.id]
     order = state.orders[event.aux & (MAX_ORDERS - 1)]
     if order.id != event.aux:
         return
@@ -814,7 +842,7 @@ def _on_order_event(state, out, market, event):
         account.rejects += 1
         _decay_recent(account, event.ts_recv)
         account.recent_rejects += 1_000
-        _finish_order(account, position, state.slots, state.taking, order)
+        _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
     elif kind == EventKind.FILL_CONFIRMED:
         size, fee = event.size, event.ref * MICRO_PER_FEE_UNIT
         rebate = 0
@@ -836,13 +864,13 @@ def _on_order_event(state, out, market, event):
         position.fills += 1
         position.last_fill_ts = event.ts_recv
         if order.filled >= order.size:
-            _finish_order(account, position, state.slots, state.taking, order)
+            _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
             settle(account, position, market.payout)
         mark(account, position, market.mark2)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     elif kind == EventKind.CANCEL:
-        _finish_order(account, position, state.slots, state.taking, order)
+        _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
 
 
 @njit

@@ -96,6 +96,7 @@ def run_backtest(
         "cash": settings.portfolio.cash_micro,
         "interval": settings.engine.decide_interval_ns,
         "sample_interval": settings.engine.sample_interval_ns,
+        "rejudge": settings.engine.rejudge_interval_ns,
         "full_panel": settings.engine.full_panel,
     }
     run = {"venue": venue, "progress": progress, "name": session.name, **options}

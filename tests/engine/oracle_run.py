@@ -24,7 +24,8 @@ def main(root: str, name: str, rows: int, interval_ms: int) -> dict:
     sink = Collected()
     sim = simulate(
         session.events, session.markets, pipeline, cash=settings.portfolio.cash_micro,
-        interval=settings.engine.decide_interval_ns, venue=venue_model(settings), sink=sink,
+        interval=settings.engine.decide_interval_ns, rejudge=settings.engine.rejudge_interval_ns,
+        venue=venue_model(settings), sink=sink,
     )  # fmt: skip
     account = sim.state.account[0]
     return {

@@ -52,6 +52,25 @@ def test_a_kept_quote_is_not_sent_again():
     assert len(sink.rows("actions")) == 1 and sim.state.account[0].submits == 1
 
 
+def test_a_quote_that_stays_is_judged_again_after_the_rejudge_interval_and_at_once_after_a_fill():
+    def votes(tape, rejudge):
+        sim, _ = run(tape.clock(10_000).events(), script(4_900, 10 * SHARE, wake=100 * MS), rejudge=rejudge)
+        return int(sim.state.bots[1].decisions), int(sim.state.bots[0].decisions)
+
+    # 0 ... 10 s every 100 ms: the strategy decides about 100 times either way
+    every, decided = votes(book(), 0)
+    seconds, also = votes(book(), 1_000 * MS)
+    assert every == decided == also >= 99 and 10 <= seconds <= 12
+    filled, _ = votes(book().trade(5_050, 4_900, 104, Side.SELL), 1_000 * MS)  # 4 of our 10 at 5.05 s
+    assert filled == seconds + 1
+
+
+def test_a_quote_that_stays_is_judged_at_every_decision_while_trading_is_halted():
+    tape = book().add(2_000, EventKind.SWITCH, market=-1, size=1e-6).clock(4_000)
+    sim, _ = run(tape.events(), script(4_900, 10 * SHARE, wake=100 * MS), rejudge=60_000 * MS)
+    assert sim.state.bots[1].decisions >= 20
+
+
 def test_a_reshape_never_grows_the_order_and_both_shapes_are_kept():
     pipeline = script(4_900, 10 * SHARE, risk=toy("risk", cap_size, (6 * SHARE,)))
     _, sink = run(book().clock(1_000).events(), pipeline)
