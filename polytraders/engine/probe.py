@@ -153,6 +153,7 @@ def probe(
     a.deposits = a.cash = a.peak = a.day_open = a.day_peak = a.week_open = a.week_peak = cash
     a.day = now // units.NS_PER_DAY
     i = s.records(s.INTENT, 1)[0]
+    i.working_price = i.opposite = -1
     for record, fields in ((m, market), (p, position), (i, intent)):
         _set(record, fields)
     for name, value in (features or {}).items():

@@ -110,6 +110,9 @@ POSITION = np.dtype(
         ("fills", "<i8"),
         ("open_orders", "<i8"),
         ("last_fill_ts", "<i8"),
+        ("last_fill_price", "<i8"),  # pips, YES space
+        ("last_fill_side", "<i8"),  # YES space: BUY = we became longer YES
+        ("last_fill_size", "<i8"),  # micro-shares
     ]
 )
 
@@ -144,6 +147,7 @@ ACCOUNT = np.dtype(
         ("recent_rejects", "<i8"),  # both x 1000
         ("recent_ts", "<i8"),
         ("open_orders", "<i8"),
+        ("x", "<f8", (N_FEATURES,)),  # what discovery remembers across markets: ranks, thresholds
     ]
 )
 
@@ -165,6 +169,7 @@ ORDER = np.dtype(
         ("submit_ts", "<i8"),
         ("ack_ts", "<i8"),  # 0 = not acknowledged
         ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
+        ("ahead", "<i8"),  # micro-shares queued before it as far as we can tell: at most the level's size
     ]
 )
 # ORDER.state
@@ -189,6 +194,14 @@ INTENT = np.dtype(
         ("ttl", "<i8"),  # ns the intent stays good
         ("reshaped", "<i8"),  # 1 = risk changed it
         ("replaces", "<i8"),  # micro-pUSD behind the working order that this intent keeps, 0 = none
+        # the slot's working order as it stands, before anything is decided about it
+        ("working", "<i8"),  # state.PENDING_NEW | LIVE, 0 = no working order
+        ("working_price", "<i8"),  # pips, in its own token (the intent's when working_outcome is)
+        ("working_outcome", "<i8"),
+        ("working_size", "<i8"),  # micro-shares still open
+        ("working_ts", "<i8"),  # ns, when it was sent
+        ("working_ahead", "<i8"),  # micro-shares queued before it, see Order.ahead
+        ("opposite", "<i8"),  # pips: our best open order on the other side, as a price of the intent's token, -1 = none
     ]
 )
 WANT_NOTHING, WANT_QUOTE = 0, 1

@@ -53,6 +53,7 @@ from polytraders.rows import (
     EventKind,
     Flag,
     OrderType,
+    Outcome,
     Severity,
     Side,
     Status,
@@ -498,6 +499,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.state = PENDING_NEW
     order.submit_ts = order.judged_ts = market.now
     order.ack_ts = 0
+    order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
     account.open_orders += 1
@@ -612,6 +614,48 @@ def _stands(clock, account, market, position, order):
     )
 
 
+@njit
+def _depth(book, market, outcome, side, price):
+    """Micro-shares that stand at an order's own price, on its own side."""
+    level = ((price if outcome == Outcome.YES else ONE - price) * market.recip) >> bk.SHIFT
+    asks = side != outcome  # YES sells and NO buys stand among the asks
+    return book[market.offset + level + (market.levels if asks else 0)]
+
+
+@njit
+def _show_working_rows(book, orders, slots, market, intent, working):
+    intent.working = 0
+    intent.working_price = -1
+    intent.working_outcome = intent.working_size = intent.working_ts = intent.working_ahead = 0
+    if working >= 0:
+        order = orders[working]
+        order.ahead = min(order.ahead, _depth(book, market, order.outcome, order.side, order.price))
+        intent.working = order.state
+        intent.working_price = order.price
+        intent.working_outcome = order.outcome
+        intent.working_size = order.size - order.filled
+        intent.working_ts = order.submit_ts
+        intent.working_ahead = order.ahead
+    # in YES space: bids are YES buys and NO sells
+    bids = intent.side == intent.outcome
+    best = -1
+    for slot in range(N_SLOTS):
+        if slots[slot] >= 0:
+            order = orders[slots[slot]]
+            if (order.side == order.outcome) != bids:
+                price = order.price if order.outcome == intent.outcome else ONE - order.price
+                nearer = best < 0 or (price < best if intent.side == Side.BUY else price > best)
+                if nearer:
+                    best = price
+    intent.opposite = best
+
+
+@inline
+def _show_working(state, market, intent, working):
+    """Tell the bots what already stands: the slot's working order and our best order on the other side."""
+    _show_working_rows(state.book, state.orders, state.slots[market.id], market, intent, working)
+
+
 @inline
 def _pursue(state, kernels, out, market, position, account, ladder, intent, strategy_code):
     """One wanted quote through risk and execution to orders. Writes its receipts."""
@@ -632,6 +676,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
         )  # fmt: skip
         _write_chain(state, out, market, corr, intent, False)
         return
+    _show_working(state, market, intent, working)
     # a quote that stays does not count twice; one that moves does until its cancel is confirmed
     intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
     terms = _terms(intent)
@@ -780,6 +825,18 @@ def evaluate(state, kernels, out, market, now):
 # ------------------------------------------------------------------------------------------------ events
 
 
+@njit
+def _eat_queue(orders, slots, event):
+    """A print at a working order's price took from the queue before it."""
+    for slot in range(N_SLOTS):
+        if slots[slot] >= 0:
+            order = orders[slots[slot]]
+            price = order.price if order.outcome == Outcome.YES else ONE - order.price
+            side = order.side if order.outcome == Outcome.YES else 1 - order.side
+            if price == event.price and side != event.side:
+                order.ahead = max(order.ahead - event.size, 0)
+
+
 @inline
 def _on_trade(state, market, event):
     if event.side == Side.BUY:
@@ -793,6 +850,8 @@ def _on_trade(state, market, event):
     market.last_side = event.side
     market.last_size = event.size
     market.trade_ts = event.ts_recv
+    if state.positions[market.id].open_orders > 0:
+        _eat_queue(state.orders, state.slots[market.id], event)
     hours = state.volume[market.id]
     hour = event.ts_recv // NS_PER_HOUR
     gone = min(hour - hours[24], 24)
@@ -863,6 +922,9 @@ def _on_order_event(state, out, market, event):
         account.fills += 1
         position.fills += 1
         position.last_fill_ts = event.ts_recv
+        position.last_fill_price = event.price if order.outcome == Outcome.YES else ONE - event.price
+        position.last_fill_side = order.side if order.outcome == Outcome.YES else 1 - order.side
+        position.last_fill_size = size
         if order.filled >= order.size:
             _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
