@@ -32,7 +32,7 @@ def main(root: str, name: str, rows: int, interval_ms: int) -> dict:
         "jit": JIT,
         "rows": {k: [len(sink.rows(k)), hashlib.sha256(sink.rows(k).tobytes()).hexdigest()] for k in sink.parts},
         "hashes": sim.state.bots["hash"].tolist(),
-        "ledger": {k: int(account[k]) for k in account.dtype.names},
+        "ledger": {k: account[k].tolist() for k in account.dtype.names},
         "venue": {k: int(sim.venue.account[0][k]) for k in ("cash", "reserved", "cost", "realised", "fees")},
         "positions": hashlib.sha256(sim.state.positions.tobytes()).hexdigest(),
     }
