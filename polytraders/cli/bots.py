@@ -72,7 +72,7 @@ def schemas(
     folder: Annotated[Path, typer.Option("--folder", help="Where they lie.")] = Path("schemas"),
     as_json: Json = False,
 ) -> None:
-    """Compare the JSON Schemas with the contracts they are made from. Exit 1 = they differ."""
+    """Compare the JSON Schemas and TypeScript types with the contracts they are made from. Exit 1 = they differ."""
     import tempfile
 
     from polytraders.contracts import MODELS, write_schemas
@@ -84,9 +84,9 @@ def schemas(
         with tempfile.TemporaryDirectory() as fresh:
             write_schemas(Path(fresh))
             made = {p.name: p.read_bytes() for p in Path(fresh).iterdir()}
-        there = {p.name: p.read_bytes() for p in folder.glob("*.json")}
+        there = {p.name: p.read_bytes() for p in folder.glob("*.*")}
         differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
-    names = sorted(m.__name__ for m in (MODELS.values() if isinstance(MODELS, dict) else MODELS))
+    names = sorted(MODELS)
     if as_json:
         print_json({"folder": folder, "schemas": names, "written": write, "differ": differ})
     elif differ:
