@@ -6,7 +6,6 @@ A copy runs and passes its tests from the first minute; whoever changes it sees 
 from __future__ import annotations
 
 import json
-import os.path
 import re
 import shutil
 from pathlib import Path
@@ -76,18 +75,15 @@ def _renamed(text: str, template: Bot, bot_id: str) -> str:
     family, _, name = bot_id.partition(".")
     old = template.id.partition(".")[2].replace("-", "_")
     folder, title = FAMILIES[family].folder, name.replace("_", " ").title()
-    metrics = [metric.name for metric in template.spec.metrics.emitted]
-    ours = os.path.commonprefix(metrics).rpartition("_")[0]  # noqa: RUF071 characters are what is meant
     words = {
         f"{folder}.{old}": f"{folder}.{name}",
         template.id: bot_id,
         f"test_{old}.py": f"test_{name}.py",
         f'name="{template.spec.name}"': f'name="{title}"',
-        f"# {template.spec.name}\n": f"# {title}\n",
+        f"polytraders_{family}_": f"polytraders_{family}_{name}_",
     }
-    if ours.count("_") > 1:  # more than polytraders_<family>
-        words[f"{ours}_"] = f"polytraders_{family}_{name}_"
     notebook = json.loads(text)
+    notebook["cells"][0]["source"][0] = f"# {title}\n"
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         for was, becomes in words.items():
