@@ -17,6 +17,7 @@ Modules:
 - `polytraders.data.synth`: A made-up market that speaks the venue's wire format: to try things on where no recording is at hand.
 - `polytraders.engine.backtest`: Drive the step over a stream: through the simulated venue (`simulate`) or alone (`feed`).
 - `polytraders.engine.book`: One dense integer book per condition, in YES space.
+- `polytraders.engine.compile_errors`: What numba could not compile, said so that the author of a `decide` knows where, what, and what to write instead.
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
@@ -23,19 +33,24 @@ from ulid import ULID
 from . import reasons, rows, units
 
 # %% auto #0
-__all__ = ['Price', 'Size', 'SomeSize', 'Money', 'Amount', 'SomeAmount', 'Number', 'Share', 'Percent', 'Whole', 'Time', 'Ns',
-           'IntentId', 'SignalId', 'FeatureVectorId', 'PlanId', 'OrderId', 'FillId', 'CorrelationId', 'EnvelopeId',
-           'PortfolioId', 'TenantId', 'ClusterId', 'Bytes32', 'ConditionId', 'TransactionHash', 'BuilderCode',
-           'TokenId', 'Hash', 'Version', 'Label', 'ReasonName', 'BotId', 'StrategyId', 'RiskBotId', 'Text',
-           'NO_BUILDER', 'GENESIS', 'Side', 'Outcome', 'OrderType', 'MarketStatus', 'Severity', 'VoteDecision', 'Mode',
-           'RunMode', 'Plain', 'Payload', 'MODELS', 'SCHEMA_BASE', 'number_text', 'at', 'derived_id', 'envelope_id',
-           'ByName', 'about', 'Contract', 'canonical_json', 'content_hash', 'Timed', 'Measure', 'MarketSnapshot',
-           'BookLevel', 'OrderBookSnapshot', 'book_hash', 'FeatureVector', 'Signal', 'OrderIntent', 'Constraints',
-           'RiskVote', 'PlanStep', 'ExecutionPlan', 'Fill', 'Position', 'ClusterCap', 'PortfolioConfig', 'MarketScope',
-           'ParameterValue', 'MarketOverride', 'BotConfig', 'ReasonCode', 'ObservationReport', 'VoteReceived',
-           'DecisionReport', 'ExecutionReport', 'SettlementReport', 'OperationsReport', 'Subject', 'Read', 'Sealed',
-           'ReportEnvelope', 'Actor', 'ScopeSnapshot', 'AuditEnvelope', 'seal', 'ChainBreak', 'verify_chain',
-           'json_schema', 'write_schemas', 'Page', 'describe']
+__all__ = ['Price', 'Size', 'SomeSize', 'Money', 'Amount', 'SomeAmount', 'Number', 'Share', 'Percent', 'Correlation', 'Whole',
+           'Time', 'Ns', 'IntentId', 'SignalId', 'FeatureVectorId', 'PlanId', 'OrderId', 'FillId', 'CorrelationId',
+           'TradeIntentId', 'ApprovalId', 'SwitchId', 'WatchlistId', 'OverrideId', 'IncidentId', 'ReplayId',
+           'EnvelopeId', 'PortfolioId', 'TenantId', 'ClusterId', 'Bytes32', 'ConditionId', 'TransactionHash',
+           'BuilderCode', 'TokenId', 'Address', 'HexBytes', 'BaseUnits', 'Hash', 'Version', 'Label', 'ReasonName',
+           'BotId', 'StrategyId', 'SecurityBotId', 'RiskBotId', 'Text', 'NO_BUILDER', 'GENESIS', 'Side', 'Outcome',
+           'OrderType', 'MarketStatus', 'Severity', 'VoteDecision', 'Mode', 'RunMode', 'SecurityDecision', 'Plain',
+           'Payload', 'TRIGGERS', 'MOST_OVERRIDE_S', 'MODELS', 'SCHEMA_BASE', 'number_text', 'at', 'derived_id',
+           'envelope_id', 'ByName', 'about', 'Contract', 'canonical_json', 'content_hash', 'Timed', 'Measure',
+           'MarketSnapshot', 'BookLevel', 'OrderBookSnapshot', 'book_hash', 'FeatureVector', 'Signal', 'OrderIntent',
+           'Constraints', 'RiskVote', 'PlanStep', 'ExecutionPlan', 'SecurityCheck', 'SignedOrder', 'SignedOrderRequest',
+           'OrderUpdate', 'Fill', 'Position', 'ClusterCap', 'PortfolioConfig', 'MarketScope', 'ParameterValue',
+           'MarketOverride', 'BotConfig', 'TenantConfig', 'ClusterMember', 'Cluster', 'Watchlist', 'ReasonCode',
+           'ObservationReport', 'VoteReceived', 'DecisionReport', 'ExecutionReport', 'SettlementReport',
+           'OperationsReport', 'Subject', 'Read', 'Sealed', 'ReportEnvelope', 'Actor', 'ScopeSnapshot', 'AuditEnvelope',
+           'seal', 'ChainBreak', 'verify_chain', 'shown_hash', 'TradeIntent', 'Approval', 'KillSwitch', 'Override',
+           'BotHealth', 'IncidentNote', 'Incident', 'BotParity', 'Mismatch', 'ReplayReport', 'json_schema',
+           'typescript', 'write_schemas', 'Page', 'describe']
 
 # %% ../nbs/00_contracts.ipynb #6be0a267
 def _spelling(places: int, *, signed: bool = False, zero: bool = True) -> str:
@@ -108,6 +123,8 @@ Share = Annotated[Number, _between(0, 1)]
 """A probability, score or share of a whole: 0 ... 1."""
 Percent = Annotated[Number, _between(0, 100)]
 """Per cent, 0 ... 100."""
+Correlation = Annotated[Number, _between(-1, 1)]
+"""-1 ... 1."""
 Whole = Annotated[int, Field(ge=0)]  # a count
 
 # %% ../nbs/00_contracts.ipynb #648be6d5
@@ -143,6 +160,13 @@ PlanId = _id(r"^plan_[0-9a-zA-Z]{12,}$")
 OrderId = _id(r"^ord_[0-9a-zA-Z]{12,}$")
 FillId = _id(r"^fill_[0-9a-zA-Z]{12,}$")
 CorrelationId = _id(r"^cor_[0-9a-zA-Z]{12,}$")
+TradeIntentId = _id(r"^ti_[0-9a-zA-Z]{12,}$")
+ApprovalId = _id(r"^apr_[0-9a-zA-Z]{12,}$")
+SwitchId = _id(r"^ks_[0-9a-zA-Z]{12,}$")
+WatchlistId = _id(r"^wl_[0-9a-zA-Z]{12,}$")
+OverrideId = _id(r"^OVR-[0-9A-Za-z]{3,}$")
+IncidentId = _id(r"^INC-[0-9A-Za-z]{3,}$")
+ReplayId = _id(r"^RPL-[0-9A-Za-z]{3,}$")
 EnvelopeId = _id(r"^env_[0-9A-HJKMNP-TV-Z]{26}$")
 PortfolioId = _id(r"^PORT-[0-9A-Za-z]{3,}$")
 TenantId = _id(r"^TEN-[0-9A-Za-z]{3,}$")
@@ -150,6 +174,9 @@ ClusterId = _id(r"^clu_[0-9a-zA-Z_]{3,}$")
 Bytes32 = _id(r"^0x[0-9a-f]{64}$")
 ConditionId = TransactionHash = BuilderCode = Bytes32
 TokenId = _id(r"^(0|[1-9][0-9]{0,77})$")
+Address = _id(r"^0x[0-9a-f]{40}$")
+HexBytes = _id(r"^0x([0-9a-f]{2})+$")
+BaseUnits = _id(r"^[1-9][0-9]{0,77}$")  # of a token on chain, more than none
 Hash = _id(r"^[0-9a-f]{64}$")
 Version = _id(r"^[0-9]+\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]+)?$")
 Label = _id(r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,127}$")
@@ -157,6 +184,7 @@ ReasonName = _id(reasons.PATTERN.pattern)
 _families = "|".join(family.lower() for family in reasons.FAMILIES)
 BotId = _id(rf"^({_families})\.[a-z0-9][a-z0-9_-]*$")
 StrategyId = _id(r"^strat\.[a-z0-9][a-z0-9_-]*$")
+SecurityBotId = _id(r"^sec\.[a-z0-9][a-z0-9_-]*$")
 RiskBotId = _id(r"^risk\.[a-z0-9][a-z0-9_-]*$")
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -539,6 +567,135 @@ class ExecutionPlan(Timed):
             raise ValueError("expires_at is not after ts")
         return self
 
+# %% ../nbs/00_contracts.ipynb #42f8d5ae
+SecurityDecision = Annotated[rows.Verdict, ByName(without=("NONE", "RESHAPE"))]
+
+
+class SecurityCheck(Timed):
+    """What one security bot concluded about what is about to be signed."""
+
+    bot_id: SecurityBotId = about("The bot that checks.")
+    plan_id: PlanId = about("The plan that is about to be signed.")
+    surface: Literal["signature", "wallet", "contract", "session_key", "allowance", "chain", "rpc", "key"] = about(
+        "What was looked at."
+    )
+    decision: SecurityDecision = about("APPROVE, REJECT or QUARANTINE; security never reshapes.")
+    severity: Severity = about("INFO or WARN with APPROVE, HARD_REJECT with the other two.")
+    reason_code: ReasonName = about("Why.")
+    message: Text = about("The reason's sentence for the user.")
+    measures: Annotated[tuple[Measure, ...], _LIST] = about("What was measured, against which limits.", ())
+
+    @model_validator(mode="after")
+    def _one_story(self) -> Self:
+        if self.severity not in RiskVote.SEVERITIES[self.decision]:
+            raise ValueError(f"severity {self.severity.name} does not go with {self.decision.name}")
+        return self
+
+# %% ../nbs/00_contracts.ipynb #88ed00fa
+class SignedOrder(Contract):
+    """The order as the exchange contract verifies it. Our documents write addresses in small letters."""
+
+    salt: Annotated[int, Field(ge=0, lt=2**53)] = about("Makes equal orders different; below 2^53, exact in any JSON.")
+    maker: Address = about("Whose money it is.")
+    signer: Address = about("Who signs for the maker.")
+    token_id: TokenId = about("The outcome's token.")
+    maker_amount: BaseUnits = about("What the maker gives, base units: pUSD of a BUY, shares of a SELL.")
+    taker_amount: BaseUnits = about("What the maker gets, base units: shares of a BUY, pUSD of a SELL.")
+    side: Side = about("Buy or sell.")
+    signature_type: Literal[0, 1, 2, 3] = about("0 plain key, 1 proxy wallet, 2 Safe, 3 deposit wallet.")
+    timestamp_ms: Whole = about("When it was made, ms since the Unix epoch.")
+    metadata: Bytes32 = about("Free to us; zeros when unused.")
+    builder: BuilderCode = about("Builder code; an order without one is not sent.")
+    signature: HexBytes = about("The signature: 65 bytes, more of a deposit wallet.")
+
+    @property
+    def price(self) -> Decimal:
+        """pUSD a share: the quotient of the two amounts."""
+        money, shares = (self.maker_amount, self.taker_amount)[:: 1 if self.side is rows.Side.BUY else -1]
+        return Decimal(money) / Decimal(shares)
+
+    @model_validator(mode="after")
+    def _acceptable(self) -> Self:
+        if self.builder == NO_BUILDER:
+            raise ValueError("an order without a builder code is not sent")
+        own = self.maker == self.signer
+        if own != (self.signature_type in (0, 3)):
+            raise ValueError(f"signature_type {self.signature_type} and signer {'is' if own else 'is not'} the maker")
+        bytes_ = len(self.signature) // 2 - 1
+        if (bytes_ == 65) != (self.signature_type != 3) or bytes_ < 65:
+            raise ValueError(f"a signature of {bytes_} bytes is none of signature_type {self.signature_type}")
+        if not 0 < self.price < 1:
+            raise ValueError(f"the two amounts give the price {self.price:.6f}, which is outside 0 ... 1")
+        return self
+
+
+class SignedOrderRequest(Timed):
+    """One signed order and how it is to be sent. It carries no key and no credential."""
+
+    order_id: OrderId = about("Our id of the order.")
+    plan_id: PlanId = about("The plan it is a step of.")
+    intent_id: IntentId = about("The intent behind it.")
+    condition_id: ConditionId = about("The market.")
+    digest: Bytes32 = about("EIP-712 digest of the order: the venue's id of it, known before it is sent.")
+    exchange: Address = about("The exchange contract that verifies it.")
+    chain_id: Literal[137, 80002] = about("Polygon, or its test network.")
+    domain_version: Literal["2"] = about("Version of the signing domain.")
+    neg_risk: bool = about("True when the market belongs to a negative-risk event.")
+    order: SignedOrder = about("What was signed.")
+    order_type: OrderType = about("Time in force; sent beside the order, not signed.")
+    post_only: bool = about("Refuse rather than take; sent beside the order, not signed.")
+    expiration_s: Whole = about("When the venue drops a GTD order, s since the Unix epoch; 0 with every other type.")
+
+    @model_validator(mode="after")
+    def _sendable(self) -> Self:
+        if self.post_only and self.order_type not in (rows.OrderType.GTC, rows.OrderType.GTD):
+            raise ValueError(f"post_only does not go with {self.order_type.name}: that order never rests")
+        if (self.expiration_s > 0) != (self.order_type is rows.OrderType.GTD):
+            raise ValueError(f"expiration_s {self.expiration_s} does not go with {self.order_type.name}")
+        if self.expiration_s and self.expiration_s * units.NS_PER_S <= self.ts_ns:
+            raise ValueError("expiration_s is not after ts")
+        return self
+
+# %% ../nbs/00_contracts.ipynb #ec4db332
+class OrderUpdate(Timed):
+    """Where one of our orders stands, after one message about it."""
+
+    order_id: OrderId = about("Our id of the order.")
+    venue_order_id: Text | None = about("The venue's id of the order.", None)
+    intent_id: IntentId = about("The intent behind it.")
+    condition_id: ConditionId = about("The market.")
+    status: Literal[
+        "sent", "delayed", "live", "partially_filled", "filled", "cancelled", "expired", "rejected", "unknown"
+    ] = about("Where it stands.")  # fmt: skip
+    size_shares: SomeSize = about("Shares ordered.")
+    filled_shares: Size = about("Shares filled so far.")
+    cancelled_shares: Size = about("Shares that will not be filled any more.")
+    open_shares: Size = about("Shares that still can be: ordered - filled - cancelled.")
+    source: Literal["response", "stream", "reconciliation", "simulated"] = about("How we heard of it.")
+    reason_code: ReasonName | None = about("Our code, when it was rejected or cancelled.", None)
+    venue_status: Text | None = about("The venue's own word for the status, unchanged.", None)
+    venue_text: Text | None = about("What else the venue said, unchanged.", None)
+    exchange_ts: Time | None = about("The venue's own time, if it gave one.", None)
+
+    ENDED: ClassVar = ("filled", "cancelled", "expired", "rejected")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        size, filled, cancelled, rest = (
+            units.size_micro(x) for x in (self.size_shares, self.filled_shares, self.cancelled_shares, self.open_shares)
+        )
+        if size - filled - cancelled != rest:
+            raise ValueError(f"open_shares {self.open_shares} is not ordered - filled - cancelled")
+        if self.status in self.ENDED and rest:
+            raise ValueError(f"an order that is {self.status} has nothing open")
+        fits = {"filled": filled == size, "rejected": filled == 0, "live": filled == 0, "sent": filled == 0}
+        fits |= {"partially_filled": 0 < filled < size, "delayed": filled == 0}
+        if not fits.get(self.status, True):
+            raise ValueError(f"{self.filled_shares} of {self.size_shares} filled does not go with {self.status}")
+        if self.status == "rejected" and self.reason_code is None:
+            raise ValueError("a rejected order names its reason_code")
+        return self
+
 # %% ../nbs/00_contracts.ipynb #48eb5700
 class Fill(Timed):
     """One match of one of our orders."""
@@ -713,6 +870,84 @@ class BotConfig(Contract):
             if override.name not in by_name:
                 raise ValueError(f"override of {override.name}, which is no parameter of {self.bot_id}")
             ParameterValue(**(by_name[override.name].document() | {"value": override.value}))
+        return self
+
+# %% ../nbs/00_contracts.ipynb #188e3141
+def _twice(values: Iterable[str]) -> str | None:
+    """The first value that stands there twice."""
+    seen: set[str] = set()
+    return next((value for value in values if value in seen or seen.add(value)), None)
+
+
+class TenantConfig(Contract):
+    """The layer above portfolios: limits over all of them, and the clusters they are held against."""
+
+    tenant_id: TenantId = about("The tenant.")
+    name: Text = about("Its name for people.")
+    config_version: Label = about("Changes with every change that can change a decision.")
+    portfolios: Annotated[tuple[PortfolioId, ...], _LIST] = about("Its portfolios.", min_length=1)
+    max_exposure_pusd: SomeAmount = about("Most in all positions of all portfolios.")
+    max_daily_loss_pct: Percent = about("Loss of all since the start of the UTC day that stops trading.", "10")
+    max_drawdown_total_pct: Percent = about("Loss of all from the all-time peak that stops trading.", "15")
+    two_persons_above_pusd: Amount = about("From this notional on an approval needs two persons.", "1000")
+    clusters: Annotated[tuple[ClusterId, ...], _LIST] = about("Its clusters.", ())
+    cluster_caps: Annotated[tuple[ClusterCap, ...], _LIST] = about("Limits by cluster, over all portfolios.", ())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for values in (self.portfolios, self.clusters, [cap.cluster_id for cap in self.cluster_caps]):
+            if (doubled := _twice(values)) is not None:
+                raise ValueError(f"{doubled} is listed twice")
+        for cap in self.cluster_caps:
+            if cap.cluster_id not in self.clusters:
+                raise ValueError(f"a cap on {cap.cluster_id}, which is none of its clusters")
+            if Decimal(cap.gross_pusd) > Decimal(self.max_exposure_pusd):
+                raise ValueError(f"the cap on {cap.cluster_id} is above max_exposure_pusd")
+        return self
+
+
+class ClusterMember(Contract):
+    """One market of a cluster, and why it is in it."""
+
+    condition_id: ConditionId = about("The market.")
+    because: Literal["metadata", "price", "both"] = about("What put it there.")
+    correlation: Correlation | None = about("Mean price correlation with the others; null without enough prices.", None)
+
+
+class Cluster(Timed):
+    """Markets that move together, found by the system from their metadata and prices. Nobody edits it."""
+
+    cluster_id: ClusterId = about("The cluster.")
+    tenant_id: TenantId = about("Whose it is.")
+    name: Text = about("Its name for people.")
+    builder_version: Version = about("Version of the code that built it.")
+    window_days: Annotated[int, Field(ge=1)] = about("Days of prices it was built on.")
+    threshold: Correlation = about("Correlation from which prices put a market in.")
+    members: Annotated[tuple[ClusterMember, ...], _LIST] = about("Its markets.", min_length=2)
+
+    @model_validator(mode="after")
+    def _held_together(self) -> Self:
+        if (doubled := _twice(member.condition_id for member in self.members)) is not None:
+            raise ValueError(f"{doubled} is listed twice")
+        for member in self.members:
+            near = member.correlation is not None and Decimal(member.correlation) >= Decimal(self.threshold)
+            if member.because != "metadata" and not near:
+                raise ValueError(f"{member.condition_id} is in by its price, with a correlation below {self.threshold}")
+        return self
+
+
+class Watchlist(Timed):
+    """Markets an operator wants to see. It has no meaning for risk."""
+
+    watchlist_id: WatchlistId = about("Its id.")
+    operator: Text = about("Whose it is.")
+    name: Text = about("Its name for people.")
+    condition_ids: Annotated[tuple[ConditionId, ...], _LIST] = about("The markets, in the operator's order.")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if _twice(self.condition_ids) is not None:
+            raise ValueError("a market is listed twice")
         return self
 
 # %% ../nbs/00_contracts.ipynb #84d09f6e
@@ -1069,6 +1304,342 @@ def verify_chain(documents: Iterable[dict[str, Any]]) -> ChainBreak | None:
         prev_hash = document["hash"]
     return None
 
+# %% ../nbs/00_contracts.ipynb #a0456410
+def shown_hash(intent: OrderIntent | None, book: str | None, votes: Iterable[VoteReceived]) -> str:
+    """Hash of what a person is asked to approve: the order, the book it was judged on, what risk said."""
+    shown = None if intent is None else intent.document()
+    return content_hash({"intent": shown, "book_hash": book, "votes": [vote.document() for vote in votes]})
+
+
+class TradeIntent(Timed):
+    """An order, or a claim of a settlement, that waits for a person."""
+
+    trade_intent_id: TradeIntentId = about("Its id.")
+    type: Literal["OPEN_POSITION", "CLOSE_POSITION", "CLAIM_SETTLEMENT"] = about("What it would do.")
+    status: Literal["PENDING", "APPROVED", "EXECUTED", "REJECTED", "EXPIRED"] = about("How far it is.")
+    portfolio_id: PortfolioId = about("The portfolio.")
+    condition_id: ConditionId = about("The market.")
+    intent: OrderIntent | None = about("The order; null of a claim.", None)
+    claim_shares: SomeSize | None = about("Shares to redeem, of a claim.", None)
+    trigger: Literal[
+        "take_profit", "stop_loss", "time_exit", "liquidity", "portfolio", "strategy"
+    ] | None = about("What proposes an exit; with CLOSE_POSITION only.", None)  # fmt: skip
+    votes: Annotated[tuple[VoteReceived, ...], _LIST] = about("The risk checks it passed, in order.", ())
+    book_hash: Hash | None = about("The book it was judged on; null of a claim.", None)
+    shown_hash: Hash = about("SHA-256 over intent, book_hash and votes: what an approval binds to.")
+    model_price: Share | None = about("What the model thinks the token is worth.", None)
+    market_price: Share | None = about("What the market asks or pays for it.", None)
+    edge_bps: Number | None = about("The difference in our favour, bps of 1 pUSD; with both prices.", None)
+    tolerance_bps: Annotated[int, Field(ge=0, le=1000)] = about("An approval is void once the price moved further.")
+    reason_code: ReasonName = about("Why it was made.")
+    reasoning: Text = about("The same in plain English.")
+    approvals_needed: Literal[1, 2] = about("Persons it takes.")
+    approvals: Annotated[tuple[ApprovalId, ...], _LIST] = about("The approvals it has.", ())
+    expires_at: Time = about("When it is void without an answer.")
+
+    @model_validator(mode="after")
+    def _one_story(self) -> Self:
+        claim = self.type == "CLAIM_SETTLEMENT"
+        if {self.intent is None, self.book_hash is None, self.claim_shares is not None} != {claim}:
+            raise ValueError("a claim has claim_shares; everything else has an intent and the book it was judged on")
+        if self.trigger is not None and self.type != "CLOSE_POSITION":
+            raise ValueError(f"a trigger proposes an exit, and this is {self.type}")
+        if self.intent is not None and self.intent.condition_id != self.condition_id:
+            raise ValueError("the intent is for another market")
+        if self.type == "CLOSE_POSITION" and self.intent is not None and not self.intent.reduce_only:
+            raise ValueError("an order that closes a position is reduce_only")
+        if any(vote.decision in (rows.Verdict.REJECT, rows.Verdict.QUARANTINE) for vote in self.votes):
+            raise ValueError("what risk refused is not put to a person")
+        if self.shown_hash != shown_hash(self.intent, self.book_hash, self.votes):
+            raise ValueError("shown_hash is not the hash of this intent, book and votes")
+        if units.ns_from_iso(self.expires_at) <= self.ts_ns:
+            raise ValueError("expires_at is not after ts")
+        self._edge_is_the_difference()
+        enough = len(set(self.approvals)) >= self.approvals_needed
+        if enough != (self.status in ("APPROVED", "EXECUTED")) and self.status not in ("REJECTED", "EXPIRED"):
+            raise ValueError(f"{len(self.approvals)} of {self.approvals_needed} approvals do not make it {self.status}")
+        return self
+
+    def _edge_is_the_difference(self) -> None:
+        if self.model_price is None or self.market_price is None or self.intent is None:
+            if self.edge_bps is not None:
+                raise ValueError("an edge is the difference of model_price and market_price, and one is missing")
+            return
+        gain = (Decimal(self.model_price) - Decimal(self.market_price)) * 10_000
+        edge = number_text(gain if self.intent.side is rows.Side.BUY else -gain)
+        if self.edge_bps != edge:
+            raise ValueError(f"edge_bps {self.edge_bps} is not the {edge} between model_price and market_price")
+
+
+class Approval(Timed):
+    """The answer to a trade intent: who, through which door, of what exactly."""
+
+    approval_id: ApprovalId = about("Its id.")
+    trade_intent_id: TradeIntentId = about("What it answers.")
+    decision: Literal["APPROVE", "REJECT"] = about("The answer.")
+    actor: Actor = about("Who answered.")
+    channel: Literal["cli", "http", "notebook", "policy"] = about("Through which door; policy: nobody was asked.")
+    policy: Label | None = about("The policy that answered, with channel policy only.", None)
+    shown_hash: Hash = about("What was shown: the trade intent's shown_hash.")
+    price_shown: Price | None = about("Best price when it was shown, pUSD; null of a claim.", None)
+    comment: Text | None = about("Why; a rejection says so.", None)
+    valid_until: Time = about("When it is void.")
+
+    @model_validator(mode="after")
+    def _accountable(self) -> Self:
+        if (self.channel == "policy") != (self.policy is not None) or (self.channel == "policy") != (
+            self.actor.kind == "system"
+        ):
+            raise ValueError("a policy answers as the system and by its name, a person through any other channel")
+        if self.actor.kind == "bot":
+            raise ValueError("a bot approves nothing")
+        if self.decision == "REJECT" and self.comment is None:
+            raise ValueError("a rejection says why")
+        if units.ns_from_iso(self.valid_until) <= self.ts_ns:
+            raise ValueError("valid_until is not after ts")
+        return self
+
+# %% ../nbs/00_contracts.ipynb #750e2b2f
+_TARGETS = {
+    "portfolio": TypeAdapter(PortfolioId),
+    "cluster": TypeAdapter(ClusterId),
+    "strategy": TypeAdapter(StrategyId),
+    "family": TypeAdapter(Literal[tuple(family.lower() for family in reasons.FAMILIES)]),
+    "bot": TypeAdapter(BotId),
+    "market": TypeAdapter(ConditionId),
+    "feed": TypeAdapter(Label),
+}
+TRIGGERS = (
+    "manual", "drawdown_intraday", "drawdown_weekly", "drawdown_total", "daily_loss", "api_errors", "stale_data",
+    "spread_anomaly", "reject_rate", "feed_loss", "wallet_shortfall", "reconciliation",
+)  # fmt: skip
+"""What arms a kill switch: a person (manual), or the platform by one of its limits."""
+
+
+class KillSwitch(Timed):
+    """One kill switch as it stands."""
+
+    switch_id: SwitchId = about("Its id.")
+    scope: Literal["global", "portfolio", "cluster", "strategy", "family", "bot", "market", "feed"] = about(
+        "How far it reaches."
+    )
+    target: Text | None = about("Which portfolio, cluster ...; null of the global one.", None)
+    state: Literal["clear", "armed"] = about("armed: nothing in its scope gets through.")
+    trigger: Literal[TRIGGERS] | None = about("What armed it last; null when nothing ever did.", None)
+    reason_code: ReasonName | None = about("Code of the last arming.", None)
+    measures: Annotated[tuple[Measure, ...], _LIST] = about("What was measured when it was armed.", ())
+    armed_by: Actor | None = about("Who armed it last.", None)
+    armed_at: Time | None = about("When it was armed last.", None)
+    cleared_by: Annotated[tuple[Actor, ...], _LIST] = about("The persons who cleared it.", ())
+    cleared_at: Time | None = about("When they did.", None)
+    clear_reason: Text | None = about("Why they did.", None)
+    firings: Whole = about("How often it has been armed.")
+
+    @model_validator(mode="after")
+    def _latched(self) -> Self:
+        if (self.scope == "global") != (self.target is None):
+            raise ValueError(f"scope {self.scope} {'names its target' if self.target is None else 'has no target'}")
+        if self.target is not None:
+            try:
+                _TARGETS[self.scope].validate_python(self.target)
+            except ValidationError:
+                raise ValueError(f"{self.target} is no {self.scope}") from None
+        said = [value is not None for value in (self.trigger, self.reason_code, self.armed_by, self.armed_at)]
+        if any(said) != all(said) or all(said) != (self.firings > 0) or (self.state == "armed" and not all(said)):
+            raise ValueError("a switch that was armed says by whom, when, by what trigger and with which code")
+        if self.armed_by is not None and (self.armed_by.kind == "operator") != (self.trigger == "manual"):
+            raise ValueError(f"trigger {self.trigger} does not go with an arming by {self.armed_by.kind}")
+        self._cleared_by_persons()
+        return self
+
+    def _cleared_by_persons(self) -> None:
+        cleared = bool(self.cleared_by)
+        if cleared != (self.cleared_at is not None) or cleared != (self.clear_reason is not None):
+            raise ValueError("a clearing says by whom, when and why")
+        if cleared != (self.state == "clear" and self.firings > 0):
+            raise ValueError("a switch that was armed is clear only when persons cleared it")
+        persons = {actor.id for actor in self.cleared_by if actor.kind == "operator"}
+        if cleared and len(persons) < (2 if self.scope == "global" else 1):
+            raise ValueError("a switch is cleared by a person, the global one by two")
+        if self.cleared_at is not None and self.armed_at is not None and self.cleared_at <= self.armed_at:
+            raise ValueError("it was cleared before it was armed")
+
+
+MOST_OVERRIDE_S = 7_200
+"""Longest life of an override."""
+
+
+class Override(Timed):
+    """A person's change of one limit, for a time. It lifts no refusal that was given."""
+
+    override_id: OverrideId = about("Its id.")
+    bot_id: BotId = about("Whose limit.")
+    before: ParameterValue = about("The parameter as configured.")
+    after: ParameterValue = about("The parameter while the override holds.")
+    portfolio_id: PortfolioId | None = about("Only in this portfolio; null: everywhere.", None)
+    strategy_id: StrategyId | None = about("Only for this strategy; null: for all.", None)
+    condition_id: ConditionId | None = about("Only in this market; null: in all.", None)
+    requested_by: Actor = about("The person who asked for it.")
+    approved_by: Actor | None = about("The second person, where one is needed.", None)
+    reason_code: ReasonName = about("Its code.")
+    justification: Text = about("Why, in a sentence.")
+    expires_at: Time = about("When it ends by itself, at most 2 hours later.")
+    state: Literal["active", "expired", "revoked"] = about("How it stands.")
+    revoked_by: Actor | None = about("Who ended it early, when revoked.", None)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        fixed = [p.model_copy(update={"value": "0"}) for p in (self.before, self.after)]
+        if fixed[0] != fixed[1]:
+            raise ValueError("an override changes the value and nothing else of the parameter")
+        if self.before.value == self.after.value:
+            raise ValueError("an override that changes nothing")
+        if self.requested_by.kind != "operator" or (self.approved_by and self.approved_by.kind != "operator"):
+            raise ValueError("an override is asked for and approved by persons")
+        if self.approved_by == self.requested_by:
+            raise ValueError("nobody approves their own override")
+        life = units.ns_from_iso(self.expires_at) - self.ts_ns
+        if not 0 < life <= MOST_OVERRIDE_S * units.NS_PER_S:
+            raise ValueError(f"an override ends after ts, and at most {MOST_OVERRIDE_S} s later")
+        if (self.revoked_by is not None) != (self.state == "revoked"):
+            raise ValueError("revoked_by comes with revoked only")
+        return self
+
+# %% ../nbs/00_contracts.ipynb #7232bf0f
+class BotHealth(Timed):
+    """One bot's heartbeat."""
+
+    bot_id: BotId = about("The bot.")
+    bot_version: Version = about("Version of its code.")
+    config_version: Label = about("Version of its configuration.")
+    mode: Mode = about("Its mode.")
+    status: Literal["healthy", "degraded", "down", "unknown"] = about("How it is.")
+    heartbeat_age_ms: Whole | None = about("Age of its last sign of life; null when it never gave one.")
+    decisions_last_minute: Whole = about("Decisions in the last minute, failed ones among them.")
+    errors_last_minute: Whole = about("Of those, the failed ones.")
+    error_rate_pct: Percent = about("errors / decisions, to 4 decimals; 0 without decisions.")
+    latency_p99_us: Number | None = about("99th percentile of a decision's duration; null without decisions.", None)
+    stale_inputs: Annotated[tuple[Label, ...], _LIST] = about("Inputs older than their budget.", ())
+    reason_code: ReasonName | None = about("What is wrong; null when it is healthy.", None)
+
+    @model_validator(mode="after")
+    def _one_story(self) -> Self:
+        n, failed = self.decisions_last_minute, self.errors_last_minute
+        if failed > n:
+            raise ValueError(f"{failed} of {n} decisions failed")
+        rate = number_text(Decimal(100 * failed) / n, 4) if n else "0"
+        if self.error_rate_pct != rate:
+            raise ValueError(f"error_rate_pct {self.error_rate_pct} is not {rate}")
+        if n and self.mode == "off":
+            raise ValueError("a bot that is off decides nothing")
+        if (self.heartbeat_age_ms is None) != (self.status == "unknown"):
+            raise ValueError("a bot is unknown exactly when it never gave a sign of life")
+        if (self.reason_code is None) != (self.status == "healthy"):
+            raise ValueError("a bot that is not healthy says why, and a healthy one does not")
+        if self.stale_inputs and self.status == "healthy":
+            raise ValueError("a bot with stale inputs is not healthy")
+        return self
+
+
+class IncidentNote(Timed):
+    """One line of an incident's story."""
+
+    actor: Actor = about("Who writes it.")
+    note: Text = about("What happened or was done.")
+
+
+class Incident(Timed):
+    """Something that went wrong, from its first sign to its cause. `ts` is when it was opened."""
+
+    incident_id: IncidentId = about("Its id.")
+    severity: Literal["P0", "P1", "P2", "P3"] = about("P0 is the worst.")
+    state: Literal["open", "acknowledged", "monitoring", "resolved"] = about("How far it is.")
+    title: Text = about("What is wrong, in a few words.")
+    impact: Text = about("Whom or what it hurts.")
+    affected: Annotated[tuple[Label, ...], _LIST] = about("Parts and bots it touches.", min_length=1)
+    reason_codes: Annotated[tuple[ReasonName, ...], _LIST] = about("Codes it was raised by.", min_length=1)
+    commander: Actor | None = about("The person who leads; from acknowledged on there is one.", None)
+    switches: Annotated[tuple[SwitchId, ...], _LIST] = about("Kill switches it armed.", ())
+    timeline: Annotated[tuple[IncidentNote, ...], _LIST] = about("Its story, in order.", ())
+    resolved_at: Time | None = about("When it was over.", None)
+    cause: Text | None = about("What it was, once resolved.", None)
+
+    @model_validator(mode="after")
+    def _a_story(self) -> Self:
+        if (self.state != "open") != (self.commander is not None):
+            raise ValueError("an incident has a commander from the moment it is acknowledged")
+        if self.commander is not None and self.commander.kind != "operator":
+            raise ValueError("an incident is led by a person")
+        resolved = self.state == "resolved"
+        if resolved != (self.resolved_at is not None) or resolved != (self.cause is not None):
+            raise ValueError("a resolved incident, and no other, says when it was over and what it was")
+        times = [self.ts_ns, *(note.ts_ns for note in self.timeline)]
+        times += [units.ns_from_iso(self.resolved_at)] if self.resolved_at is not None else []
+        if times != sorted(times):
+            raise ValueError("the story is not in order")
+        return self
+
+# %% ../nbs/00_contracts.ipynb #721c122a
+class BotParity(Contract):
+    """How far one bot decided the same again."""
+
+    bot_id: BotId = about("The bot.")
+    rows: Whole = about("Rows it has in the log or in the replay, whichever is more.")
+    equal: Whole = about("Of those, rows that agree to the byte.")
+    hash_equal: bool = about("Whether its rolling hash over all decisions agrees.")
+
+
+class Mismatch(Contract):
+    """The first row that differs."""
+
+    kind: Literal["decisions", "actions", "samples"] = about("Kind of row.")
+    row: Whole = about("Its place among those.")
+    seq: Whole = about("The event it was decided after.")
+    bot_id: BotId | None = about("Whose decision, of decisions.", None)
+    fields: Annotated[tuple[Label, ...], _LIST] = about("The fields that differ.", min_length=1)
+
+
+class ReplayReport(Timed):
+    """How far a run, derived again from its own log, came out the same."""
+
+    replay_id: ReplayId = about("Its id.")
+    run_id: Label = about("The run.")
+    run_mode: RunMode = about("What kind of run it was.")
+    strategy_id: StrategyId = about("Its strategy.")
+    period_start: Time = about("First event of the log.")
+    period_end: Time = about("Last event of the log.")
+    events: Whole = about("Events fed again.")
+    rows: Whole = about("Decision, action and sample rows in the log or the replay, whichever is more.")
+    equal: Whole = about("Of those, rows that agree to the byte.")
+    parity: Share = about("equal / rows, rounded down to 9 decimals; 1 without rows.")
+    bots: Annotated[tuple[BotParity, ...], _LIST] = about("The same by bot.")
+    first_mismatch: Mismatch | None = about("The first row that differs; null when none does.", None)
+    run_source: Hash = about("Hash of the sources that decided in the run.")
+    replay_source: Hash = about("Hash of the sources that decided in the replay.")
+    verdict: Literal["parity_clean", "parity_diverged", "model_drift"] = about("What it came to.")
+    reason_code: ReasonName = about("GOV_REPLAY_MATCH or GOV_REPLAY_MISMATCH.")
+
+    @model_validator(mode="after")
+    def _follows(self) -> Self:
+        for part in (self, *self.bots):
+            if part.equal > part.rows:
+                raise ValueError(f"{part.equal} of {part.rows} rows agree")
+        parity = number_text(Decimal(10**9 * self.equal // self.rows) / 10**9) if self.rows else "1"
+        if self.parity != parity:
+            raise ValueError(f"parity {self.parity} is not {parity}")
+        if (self.first_mismatch is None) != (self.equal == self.rows):
+            raise ValueError("the first mismatch is named exactly when there is one")
+        clean = self.equal == self.rows and all(bot.hash_equal for bot in self.bots)
+        differ = "parity_diverged" if self.run_source == self.replay_source else "model_drift"
+        verdict = "parity_clean" if clean else differ
+        if self.verdict != verdict:
+            raise ValueError(f"the verdict is {verdict}, not {self.verdict}")
+        if self.reason_code != ("GOV_REPLAY_MATCH" if clean else "GOV_REPLAY_MISMATCH"):
+            raise ValueError(f"{self.reason_code} does not go with {self.verdict}")
+        if units.ns_from_iso(self.period_end) < units.ns_from_iso(self.period_start):
+            raise ValueError("the period ends before it starts")
+        return self
+
 # %% ../nbs/00_contracts.ipynb #e4411e12
 MODELS: dict[str, type[Contract]] = {
     model.__name__: model
@@ -1080,11 +1651,18 @@ MODELS: dict[str, type[Contract]] = {
         OrderIntent,
         RiskVote,
         ExecutionPlan,
+        SecurityCheck,
+        SignedOrderRequest,
+        OrderUpdate,
         Fill,
         Position,
         PortfolioConfig,
+        TenantConfig,
+        Cluster,
+        Watchlist,
         MarketScope,
         BotConfig,
+        BotHealth,
         ReasonCode,
         ObservationReport,
         DecisionReport,
@@ -1093,6 +1671,12 @@ MODELS: dict[str, type[Contract]] = {
         OperationsReport,
         ReportEnvelope,
         AuditEnvelope,
+        TradeIntent,
+        Approval,
+        KillSwitch,
+        Override,
+        Incident,
+        ReplayReport,
     )
 }
 """Name -> model of every contract that has a schema of its own."""
@@ -1124,14 +1708,57 @@ def json_schema(model: type[Contract]) -> dict[str, Any]:
     schema.pop("title")
     return head | schema
 
+# %% ../nbs/00_contracts.ipynb #c97c7a31
+def _ts_type(schema: dict[str, Any]) -> str:
+    """The TypeScript type of one place of a schema."""
+    if "$ref" in schema:
+        return schema["$ref"].rpartition("/")[2]
+    if values := schema.get("enum", [schema["const"]] if "const" in schema else None):
+        return " | ".join(orjson.dumps(value).decode() for value in values)
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return " | ".join(dict.fromkeys(_ts_type(option) for option in options))
+    kind = schema["type"]
+    if kind == "array":
+        inner = _ts_type(schema["items"])
+        return f"readonly ({inner})[]" if " " in inner else f"readonly {inner}[]"
+    if kind == "object":
+        inner = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+        return f"{{ readonly [name: string]: {_ts_type(next(part for part in inner if part))} }}"
+    return {"string": "string", "integer": "number", "boolean": "boolean", "null": "null"}[kind]
 
+
+def _ts_declaration(name: str, schema: dict[str, Any]) -> str:
+    """One contract, or one part of one, as an interface; what is no object, as a type."""
+    note = f"/** {schema['description']} */\n" if "description" in schema else ""
+    if "properties" not in schema:
+        return f"{note}export type {name} = {_ts_type(schema)};\n"
+    lines = [f"{note}export interface {name} {{"]
+    for field, part in schema["properties"].items():
+        optional = "" if field in schema.get("required", ()) else "?"
+        lines += [f"  /** {part['description']} */", f"  readonly {field}{optional}: {_ts_type(part)};"]
+    return "\n".join([*lines, "}\n"])
+
+
+def typescript(schemas: Iterable[dict[str, Any]]) -> str:
+    """TypeScript declarations of contracts, from their JSON schemas. Raises ValueError when two parts share a name."""
+    parts: dict[str, str] = {}
+    for schema in schemas:
+        for name, part in {**schema.get("$defs", {}), schema["title"]: schema}.items():
+            made = _ts_declaration(name, part)
+            if parts.setdefault(name, made) != made:
+                raise ValueError(f"{name} means two different things")
+    head = "// Generated from schemas/*.json by `polytraders schemas --write`. Do not edit.\n"
+    return "\n".join([head, *(parts[name] for name in sorted(parts))])
+
+# %% ../nbs/00_contracts.ipynb #b3a1c7d2
 def write_schemas(folder: str | Path) -> list[Path]:
-    """Write `<Model>.json` for every contract, and `manifest.json`, into `folder`. Returns the files."""
+    """Write `<Model>.json` for every contract, `manifest.json` and `contracts.ts` into `folder`. Returns the files."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files, manifest = [], []
+    files, manifest, schemas = [], [], []
     for name, model in sorted(MODELS.items()):
         schema = json_schema(model)
+        schemas.append(schema)
         content = orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         files.append(folder / f"{name}.json")
         files[-1].write_bytes(content)
@@ -1139,6 +1766,8 @@ def write_schemas(folder: str | Path) -> list[Path]:
         manifest.append(entry | {"sha256": hashlib.sha256(content).hexdigest()})
     files.append(folder / "manifest.json")
     files[-1].write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    files.append(folder / "contracts.ts")
+    files[-1].write_text(typescript(schemas), encoding="utf-8")
     return files
 
 # %% ../nbs/00_contracts.ipynb #f78649c4

@@ -59,6 +59,10 @@ class ConfigError(PolytradersError):
     exit_code = 3
 
 
+class KernelError(PolytradersError):
+    """A bot's `decide` that cannot be compiled."""
+
+
 class DataError(PolytradersError):
     """Market data that cannot be used."""
 

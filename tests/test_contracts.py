@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -41,10 +43,10 @@ def validator(model: str) -> jsonschema.Draft202012Validator:
 
 def test_the_committed_schemas_are_what_the_models_give(tmp_path):
     written = {path.name: path.read_text() for path in c.write_schemas(tmp_path)}
-    committed = {path.name: path.read_text() for path in (ROOT / "schemas").glob("*.json")}
+    committed = {path.name: path.read_text() for path in (ROOT / "schemas").iterdir()}
     assert sorted(written) == sorted(committed)
     for name, text in written.items():
-        assert committed[name] == text, f"schemas/{name} is not current: run polytraders.contracts.write_schemas again"
+        assert committed[name] == text, f"schemas/{name} is not current: run `polytraders schemas --write`"
 
 
 def test_the_manifest_names_every_contract_with_the_hash_of_its_file():
@@ -59,7 +61,8 @@ def test_the_manifest_names_every_contract_with_the_hash_of_its_file():
 def test_the_set_of_contracts_is_the_one_agreed_on():
     names = """MarketSnapshot OrderBookSnapshot FeatureVector Signal OrderIntent RiskVote ExecutionPlan Fill Position
         PortfolioConfig MarketScope BotConfig ReasonCode ReportEnvelope ObservationReport DecisionReport ExecutionReport
-        SettlementReport OperationsReport AuditEnvelope"""
+        SettlementReport OperationsReport AuditEnvelope BotHealth SecurityCheck SignedOrderRequest OrderUpdate
+        TenantConfig Cluster Watchlist TradeIntent Approval KillSwitch Override Incident ReplayReport"""
     assert sorted(c.MODELS) == sorted(re.findall(r"\w+", names))
 
 
@@ -103,6 +106,77 @@ def test_the_wire_words_are_the_names_of_the_engines_enums():
     assert vote["severity"]["enum"] == ["INFO", "WARN", "RESHAPE", "HARD_REJECT", "EXPLAIN"]
 
 
+# -- TypeScript ------------------------------------------------------------------------------------------------------
+
+TYPES_FILE = ROOT / "schemas" / "contracts.ts"
+DECLARED = {
+    name: dict(re.findall(r"^  readonly (\w+\??): (.+);$", body, re.MULTILINE))
+    for name, body in re.findall(
+        r"^export interface (\w+) \{\n(.*?)^\}$", TYPES_FILE.read_text(), re.MULTILINE | re.DOTALL
+    )
+}
+
+
+def test_typescript_declares_every_contract_with_its_fields_and_what_may_be_left_out():
+    assert set(c.MODELS) <= DECLARED.keys()
+    for name in c.MODELS:
+        schema = c.json_schema(c.MODELS[name])
+        wanted = {field if field in schema.get("required", ()) else f"{field}?" for field in schema["properties"]}
+        assert DECLARED[name].keys() == wanted, name
+
+
+def test_typescript_uses_no_name_that_it_does_not_declare():
+    text = TYPES_FILE.read_text()
+    declared = re.findall(r"^export (?:interface|type) (\w+)", text, re.MULTILINE)
+    assert len(declared) == len(set(declared))
+    used = {word for fields in DECLARED.values() for form in fields.values() for word in words_of(form)}
+    assert used - {"string", "number", "boolean", "null", "readonly", "name"} <= set(declared)
+    assert "any" not in used
+
+
+def words_of(form: str) -> list[str]:
+    """The names in a TypeScript type, without quoted text."""
+    return re.findall(r"[A-Za-z_]\w*", re.sub(r'"[^"]*"', "", form))
+
+
+def test_the_words_of_a_typescript_field_are_those_of_the_contract():
+    intent, update = DECLARED["OrderIntent"], DECLARED["OrderUpdate"]
+    assert intent["side"] == '"BUY" | "SELL"'
+    assert intent["limit_price?"] == "string | null"
+    assert DECLARED["OrderBookSnapshot"]["bids"] == "readonly BookLevel[]"
+    assert DECLARED["FeatureVector"]["features"] == "{ readonly [name: string]: string | null }"
+    assert DECLARED["SignedOrder"]["signature_type"] == "0 | 1 | 2 | 3"
+    assert '"unknown"' in update["status"] and update["filled_shares"] == "string"
+
+
+def test_two_parts_of_one_name_are_refused():
+    schema = c.json_schema(c.Cluster)
+    other = orjson.loads(orjson.dumps(schema))
+    other["$defs"]["ClusterMember"]["properties"].pop("because")
+    with pytest.raises(ValueError, match="ClusterMember means two different things"):
+        c.typescript([schema, other])
+
+
+@pytest.mark.skipif(shutil.which("tsc") is None, reason="no TypeScript compiler (tsc) on this machine")
+def test_the_typescript_compiler_takes_good_documents_and_refuses_bad_shapes(tmp_path):
+    shutil.copy(TYPES_FILE, tmp_path)
+    lines = [f"import type {{ {', '.join(sorted(c.MODELS))} }} from './contracts';"]
+    for i, path in enumerate(GOOD):
+        lines.append(f"export const good{i}: {path.parent.name} = {json.dumps(orjson.loads(path.read_bytes()))};")
+    shapes = {"extra_forbidden", "missing", "literal_error"}
+    for i, path in enumerate(BAD):
+        document = orjson.loads(path.read_bytes())
+        if document.pop("_refused")["kind"] in shapes:
+            del document["_why_bad"]
+            lines.append("// @ts-expect-error")  # an error of its own when the next line compiles
+            lines.append(f"export const bad{i}: {path.parent.name} = {json.dumps(document)};")
+    assert lines.count("// @ts-expect-error") > 15
+    (tmp_path / "documents.ts").write_text("\n".join(lines))
+    command = ["tsc", "--strict", "--noEmit", "--noUncheckedIndexedAccess", "documents.ts"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
 # -- fixtures --------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +214,7 @@ def test_a_bad_document_is_refused_for_its_stated_reason_and_no_other(path):
         (only,) = error.value.errors()
         place = ".".join(map(str, only["loc"]))
         assert place.replace("payload.RiskVote.", "") == refused["at"]
+        assert only["type"] == refused["kind"]
         assert refused["says"] in only["msg"]
     if only["type"] != "value_error":  # a rule of form: the schema alone refuses it too
         assert list(validator(path.parent.name).iter_errors(document))

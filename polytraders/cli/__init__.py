@@ -28,7 +28,7 @@ app.command("runs", rich_help_panel="Runs")(runs.list_)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)
-app.command("bots", rich_help_panel="Library")(bots.bots)
+app.add_typer(bots.app, name="bots", rich_help_panel="Library")
 app.command("schemas", rich_help_panel="Library")(bots.schemas)
 
 

@@ -1,27 +1,72 @@
-"""`polytraders bots` and `polytraders schemas`."""
+"""`polytraders bots`, `polytraders bots new` and `polytraders schemas`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from polytraders.cli.output import Json, print_json
 
 
-def bots(
-    bot: Annotated[str | None, typer.Argument(help="Show one bot's specification.")] = None,
+class _Bots(TyperGroup):
+    """`bots`, `bots ID`, `bots new ID`: what is no command is a bot to show."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+app = typer.Typer(cls=_Bots, invoke_without_command=True, no_args_is_help=False, subcommand_metavar="[BOT | new ID]")
+
+
+@app.callback()
+def bots(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the bots with their modes and parameters in force, show one, or begin one as a copy."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@app.command("show", hidden=True)
+def show(
+    ctx: typer.Context,
+    bot: Annotated[str, typer.Argument(help="The bot, by id.")],
     as_json: Json = False,
 ) -> None:
-    """List the bots with their modes and parameters in force, or show one."""
+    """Show one bot's specification, and its parameters in force."""
+    from polytraders.bots import load_bot
+    from polytraders.config import load_settings
+
+    _show(load_bot(bot), load_settings(), as_json or ctx.parent.params["as_json"])
+
+
+@app.command("new")
+def new(
+    bot_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the new bot, such as strat.my_idea.")],
+    source: Annotated[str, typer.Option("--from", help="The bot to copy, of the same family.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Begin a bot: copy another's notebook and fixtures under a new id, ready to be changed."""
+    from polytraders.cli.new_bot import new_bot
+
+    made = new_bot(bot_id, source)
+    if as_json:
+        print_json({"bot_id": bot_id, "files": [str(path) for path in made]})
+        return
+    notebook = made[0].relative_to(Path.cwd()) if made[0].is_relative_to(Path.cwd()) else made[0]
+    typer.echo(f"{notebook} and {len(made) - 1} fixtures: a copy, nothing of it is yours yet.")
+    typer.echo("  change it, decide first, and run it:  make lab")
+    typer.echo("  export its module:                    nbdev-export && nbdev-clean")
+    if bot_id.startswith("strat."):
+        typer.echo(f"  trade a recording with it:            polytraders backtest NAME --strategy {bot_id} --report")
+
+
+def _list(as_json: bool) -> None:
     from polytraders.bots import KERNEL_BOTS, LIBRARY, load_bot
     from polytraders.config import load_settings
 
     settings = load_settings()
-    if bot:
-        _show(load_bot(bot), settings, as_json)
-        return
     rows = [(load_bot(b), settings.bot(b)) for b in KERNEL_BOTS]
     if as_json:
         listed = [{"bot_id": b.id, "name": b.spec.name, "version": b.spec.version, **c.as_dict()} for b, c in rows]
@@ -30,7 +75,10 @@ def bots(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{len(rows)} bots of the library's {len(LIBRARY)}, in pipeline order", title_justify="left")
+    table = Table(
+        title=f"{len(rows)} bots of the library's {sum(map(len, LIBRARY.values()))}, in pipeline order",
+        title_justify="left",
+    )
     for heading in ("bot", "version", "mode", "what it does"):
         table.add_column(heading)
     for b, config in rows:
@@ -72,7 +120,7 @@ def schemas(
     folder: Annotated[Path, typer.Option("--folder", help="Where they lie.")] = Path("schemas"),
     as_json: Json = False,
 ) -> None:
-    """Compare the JSON Schemas with the contracts they are made from. Exit 1 = they differ."""
+    """Compare the JSON Schemas and TypeScript types with the contracts they are made from. Exit 1 = they differ."""
     import tempfile
 
     from polytraders.contracts import MODELS, write_schemas
@@ -84,9 +132,9 @@ def schemas(
         with tempfile.TemporaryDirectory() as fresh:
             write_schemas(Path(fresh))
             made = {p.name: p.read_bytes() for p in Path(fresh).iterdir()}
-        there = {p.name: p.read_bytes() for p in folder.glob("*.json")}
+        there = {p.name: p.read_bytes() for p in folder.glob("*.*")}
         differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
-    names = sorted(m.__name__ for m in (MODELS.values() if isinstance(MODELS, dict) else MODELS))
+    names = sorted(MODELS)
     if as_json:
         print_json({"folder": folder, "schemas": names, "written": write, "differ": differ})
     elif differ:

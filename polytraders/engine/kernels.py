@@ -52,8 +52,27 @@ SIGNATURES = {"intel": SENSOR, "disc": SENSOR, "strat": STRATEGY, "risk": RISK, 
 
 
 def kernel(family: str) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile `decide` for its family ('intel', 'disc', 'strat', 'risk' or 'exec')."""
-    return njit(SIGNATURES[family]) if JIT else lambda function: function
+    """Decorator: compile `decide` for its family ('intel', 'disc', 'strat', 'risk' or 'exec').
+
+    Raises KernelError, with the line and what to write instead, for what cannot be compiled.
+    """
+    return (lambda function: _compiled(function, family)) if JIT else lambda function: function
+
+
+def _compiled(function: Callable[..., Any], family: str) -> Any:
+    try:
+        made = njit(SIGNATURES[family])(function)
+    except Exception as error:  # noqa: BLE001 numba lets KeyError, NotImplementedError and others through
+        from polytraders.engine.compile_errors import explained
+
+        raise explained(function, error, family) from None
+    if not made.stats.cache_hits:
+        from polytraders.engine.compile_errors import wrong_return
+
+        if (refusal := wrong_return(function, made)) is not None:
+            made._cache.flush()  # else the next start would load it without a question
+            raise refusal
+    return made
 
 
 class Kernels(NamedTuple):

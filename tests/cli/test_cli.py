@@ -81,6 +81,16 @@ def test_json_is_one_object_and_nothing_else(desk, words):
     assert json_of(done)
 
 
+def test_a_stale_schema_and_a_stale_typescript_file_are_named(desk, tmp_path):
+    assert call(desk[0], "schemas", "--write", "--folder", str(tmp_path)).returncode == 0
+    assert call(desk[0], "schemas", "--folder", str(tmp_path)).returncode == 0
+    for name in ("Approval.json", "contracts.ts"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+    done = call(desk[0], "schemas", "--folder", str(tmp_path), "--json")
+    assert done.returncode == 1 and json_of(done)["differ"] == ["Approval.json", "contracts.ts"]
+
+
 def test_a_flipped_byte_is_found_and_named(desk, tmp_path):
     import shutil
 
@@ -111,6 +121,11 @@ def test_a_flipped_byte_is_found_and_named(desk, tmp_path):
         (("verify", "r_nosuch"), 2, "no run"),
         (("trace", "oi_zzzzzzzzzzzzzzz"), 2, ""),
         (("bots", "risk.nosuch"), 2, "risk.nosuch"),
+        (("bots", "new"), 2, "ID"),
+        (("bots", "new", "strat.maker_tight"), 2, "there already"),
+        (("bots", "new", "Strat.X"), 2, "no id for a new bot"),
+        (("bots", "new", "gov.my_report"), 2, "no id for a new bot"),
+        (("bots", "new", "strat.my_idea", "--from", "risk.killswitch"), 2, "the same family"),
         (("data", "import", "nosuch.jsonl"), 2, "nosuch.jsonl"),
         (("nosuchcommand",), 2, "nosuchcommand"),
     ],
