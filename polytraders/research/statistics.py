@@ -86,7 +86,7 @@ def expected_best(variance: float, trials: float) -> float:
 
 
 def deflated_sharpe(m: Moments, variance: float, trials: float) -> float:
-    """Probability that the best of `trials` has a true Sharpe ratio above 0: PSR(SR0), see `expected_best` [DSR eq. 2]."""
+    """Probability that the best of `trials` has a true Sharpe ratio above 0: PSR(`expected_best`) [DSR eq. 2]."""
     return probabilistic_sharpe(m, expected_best(variance, trials))
 
 
