@@ -1,8 +1,9 @@
 """One trial: the settings with a few values changed, run on a prepared stream, as one row that says what came of it.
 
 A row is plain data: trial, params, seed, data (hash of the data's pin), config_hash, seconds, error,
-and, when it went well, loop_seconds (of them, in the compiled loop), metrics and pnl. `pnl` is what was earned in each of INTERVALS equal parts of
-the recording, in micro-pUSD: what every statistic of many trials is made from.
+and, when it went well, loop_seconds (of them, in the compiled loop), metrics and pnl. `pnl` is what
+was earned in each of INTERVALS equal parts of the recording, in micro-pUSD: what every statistic of
+many trials is made from.
 """
 
 from __future__ import annotations
