@@ -33,6 +33,7 @@ from polytraders.engine.jit import JIT
 from polytraders.engine.setup import market_rows, new_state
 from polytraders.engine.state import N_SLOTS, WANT_QUOTE, State, as_rows
 from polytraders.errors import UsageError
+from polytraders.reasons import by_number
 from polytraders.research.trials import make_job, run_trial
 from polytraders.rows import EVENT, EventKind, Flag, Side
 from polytraders.run.backtest import engine_options, venue_model
@@ -275,11 +276,13 @@ class Start:
     """One late start. start: ns; settled: ns after it from which on all decisions agree, None = they never do.
 
     agreement: share of markets in which both want the same, at each checkpoint after the start.
+    last: the last disagreement in words, "" without one.
     """
 
     start: int
     settled: int | None
     agreement: tuple[float, ...]
+    last: str
 
 
 @dataclass(frozen=True)
@@ -323,14 +326,22 @@ def warm_up(
         start = first + (last - first) * (k + 1) // (2 * starts)
         after = [at for at in times if at > start]
         late = _wishes(window(session, start), shadow, bot_id, after)
-        pairs = list(zip(early[-len(after) :], late, strict=True))
-        agree = [float(np.mean([a == b for a, b in zip(x, y, strict=True)])) for x, y in pairs]
+        agree, why = [], ""
+        for early_ones, late_ones in zip(early[-len(after) :], late, strict=True):
+            pairs = list(zip(early_ones, late_ones, strict=True))
+            agree.append(float(np.mean([a == b for a, b in pairs])))
+            why = next((_disagree(a, b) for a, b in pairs if a != b), why)
         settled = len(agree)
         while settled and agree[settled - 1] == 1.0:
             settled -= 1
         done = settled <= len(agree) * 3 // 4
-        found.append(Start(start, after[settled] - start if done else None, tuple(agree)))
+        found.append(Start(start, after[settled] - start if done else None, tuple(agree), why))
     return WarmUpResult(bot_id, session.name, tuple(found))
+
+
+def _disagree(early: Any, late: Any) -> str:
+    said = [by_number(wish[0]).name if wish else "nothing yet" for wish in (early, late)]
+    return f"{said[0]} from the start, {said[1]} when late" if said[0] != said[1] else f"other quotes under {said[0]}"
 
 
 def _wishes(session: Session, settings: Settings, strategy: str, times: list[int]) -> Iterator[list[Any]]:

@@ -183,6 +183,7 @@ def test_a_strategy_that_never_forgets_its_start_is_caught(session, settings, pl
 
     result = warm_up(session, settings, plant(decide))
     assert not result.ok and result.needs is None
+    assert "STRAT_MAKER_NEAR_CLOSE from the start, STRAT_MAKER_NO_EDGE when late" in [s.last for s in result.starts]
 
 
 # -- shuffled signal -------------------------------------------------------------------------------------------
