@@ -102,7 +102,10 @@ def run(events: int) -> dict:
 
 
 def sweep(events: int, trials: int, workers: int) -> dict:
-    """The first `trials` drawn of SPACE on `workers` processes; compiled kernels are loaded before the clock starts."""
+    """`trials` drawn of SPACE on `workers` processes; compiled kernels are loaded before the clock starts.
+
+    Where the machine has other work, compare cpu_seconds_per_trial: what more workers cost beyond their share.
+    """
     from polytraders.config import load_settings
     from polytraders.research import sweep as research
 
@@ -127,6 +130,7 @@ def sweep(events: int, trials: int, workers: int) -> dict:
         "workers": workers,
         "seconds": times[-1] - times[0],
         "trials_per_second": 1 / steady,
+        "cpu_seconds_per_trial": sum(os.times()[2:4]) / trials,
         "overhead_ms": median(1e3 * (row["seconds"] - row["loop_seconds"]) for row in result.done),
         "overhead_ms_with_hand_over": 1e3 * (workers * steady - median(row["loop_seconds"] for row in result.done)),
         "peak_mb": memory.peak_mb,

@@ -84,7 +84,7 @@ def sweep(
     points = grid_points(space) if random is None else random_points(space, random, seed)
     job = make_job(session, settings, strategy, seed)
     folder = _folder(root or sweeps_root(), session, job, space, points, random)
-    done = {row["trial"] for row in read_rows(folder / TRIALS) if row["error"] is None}
+    done = {row["trial"] for row in read_rows(folder / TRIALS, mend=True) if row["error"] is None}
     todo = [(number, point) for number, point in enumerate(points) if number not in done]
     if progress:
         progress(len(done), len(points))
@@ -147,13 +147,16 @@ def _folder(root: Path, session: Session, job: Job, space: Space, points: list, 
     return folder
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a trial log, the last of each trial, by trial. A last line that was cut off is cut away."""
+def read_rows(path: Path, *, mend: bool = False) -> list[dict[str, Any]]:
+    """The rows of a trial log, the last of each trial, by trial. A last line that is not whole is left out.
+
+    mend: cut such a line off the file too, before more is written behind it.
+    """
     if not path.exists():
         return []
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    if mend and whole < len(data):
         with path.open("r+b") as file:
             file.truncate(whole)
     rows = {}
