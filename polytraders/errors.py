@@ -11,11 +11,15 @@ interface and never change:
 3     the configuration stops the start
 4     bad data: nothing usable, or any problem under --strict
 5     a stored thing is damaged: log, store or catalog
+6     a strategy knows the future: what it decided depends on what came after
 130   interrupted
 ====  ===============================================================================
 """
 
 from __future__ import annotations
+
+LOOK_AHEAD = 6
+"""Exit code of a look-ahead check that found one."""
 
 
 class PolytradersError(Exception):

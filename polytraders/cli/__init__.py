@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, data, report, run_log, runs
+from polytraders.cli import bots, data, report, research, run_log, runs
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("backtest", rich_help_panel="Runs")(runs.backtest)
 app.command("replay", rich_help_panel="Runs")(runs.replay)
 app.command("runs", rich_help_panel="Runs")(runs.list_)
+app.command("sweep", rich_help_panel="Research")(research.sweep)
+app.command("lookahead", rich_help_panel="Research")(research.lookahead)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)

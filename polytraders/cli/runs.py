@@ -40,17 +40,11 @@ def backtest(
     from polytraders.data.catalog import Catalog
     from polytraders.errors import UsageError
     from polytraders.run.backtest import run_backtest
-    from polytraders.units import UnitError, ns_from_iso
 
     if (report or envelopes) and not log:
         raise UsageError("--report and --envelopes read the run log", mend="leave out --no-log")
-    try:
-        window = {"start": ns_from_iso(start) if start else None, "end": ns_from_iso(end) if end else None}
-    except (UnitError, ValueError) as error:
-        raise UsageError(
-            f"cannot read the time: {error}", where="--from / --to", mend="write 2026-04-16T09:10:00Z"
-        ) from None
-    chosen = _configured(load_settings(settings), set_)
+    window = window_of(start, end)
+    chosen = configured(load_settings(settings), set_)
     session = Catalog().load(recording, markets=market, **window)
     with progress_bar("backtest") as watch:
         result = run_backtest(session, chosen, strategy=strategy, log=log, progress=watch)
@@ -72,7 +66,21 @@ def backtest(
     _print_run(result, session, extra)
 
 
-def _configured(settings, pairs):
+def window_of(start: str | None, end: str | None) -> dict[str, int | None]:
+    """`--from` and `--to` as the catalog takes them, ns. Raises UsageError for what is no time."""
+    from polytraders.errors import UsageError
+    from polytraders.units import UnitError, ns_from_iso
+
+    try:
+        return {"start": ns_from_iso(start) if start else None, "end": ns_from_iso(end) if end else None}
+    except (UnitError, ValueError) as error:
+        raise UsageError(
+            f"cannot read the time: {error}", where="--from / --to", mend="write 2026-04-16T09:10:00Z"
+        ) from None
+
+
+def configured(settings, pairs):
+    """The settings with every `--set SECTION.KEY=VALUE` in force."""
     from polytraders.errors import UsageError
 
     values = {}

@@ -23,7 +23,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,12 +172,6 @@ class Catalog:
         events = self._events(name, manifest)
         if markets is not None:
             events, infos = _keep_markets(events, infos, markets, name)
-        if start is not None:
-            events = _start_at(events, start)
-        if end is not None:
-            events = events[: np.searchsorted(events["ts_recv"], end)]
-        if markets is not None or start is not None or end is not None:
-            events = np.ascontiguousarray(events)
             events["seq"] = np.arange(len(events))
         pin = {
             "recording": name,
@@ -186,10 +180,11 @@ class Catalog:
             "rows": len(events),
             "importer": manifest["importer"],
             "markets": None if markets is None else [info.condition_id for info in infos],
-            "start": start,
-            "end": end,
+            "start": None,
+            "end": None,
         }
-        return Session(name, events, infos, pin, dict(manifest["quality"]), tuple(manifest["notes"]))
+        session = Session(name, events, infos, pin, dict(manifest["quality"]), tuple(manifest["notes"]))
+        return session if start is None and end is None else window(session, start, end)
 
     def _events(self, name: str, manifest: dict[str, Any]) -> np.ndarray:
         import pyarrow as pa
@@ -214,6 +209,22 @@ class Catalog:
         if at != len(events):
             raise _damage(self.folder(name), f"{at} event rows, recording.json says {len(events)}")
         return events
+
+
+def window(session: Session, start: int | None = None, end: int | None = None) -> Session:
+    """A part of a session. start, end: ns of receive time, start inclusive, end exclusive.
+
+    One that starts late begins with the books as they stood, under the times at which they were last confirmed.
+    """
+    events = session.events
+    if start is not None:
+        events = _start_at(events, start)
+    if end is not None:
+        events = events[: np.searchsorted(events["ts_recv"], end)]
+    events = events.copy()
+    events["seq"] = np.arange(len(events))
+    bounds = {key: at for key, at in (("start", start), ("end", end)) if at is not None}
+    return replace(session, events=events, pin=session.pin | {"rows": len(events)} | bounds)
 
 
 def _damage(path: Path, what: str) -> DamageError:

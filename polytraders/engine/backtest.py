@@ -134,9 +134,47 @@ def closing_row(state: State) -> np.ndarray:
     return row
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A stream that was checked and put in the venue's order once, for any number of runs on it.
+
+    The arrays may be memory maps that several processes share: no run writes to them.
+    """
+
+    events: np.ndarray  # EVENT[n] by receive time
+    infos: tuple[MarketLike, ...]
+    times: np.ndarray  # int64[n], ns, venue time of the k-th event in venue order
+    order: np.ndarray  # int64[n] that order, empty when it is the receive order
+
+
+def prepare(events: np.ndarray, infos: Sequence[MarketLike], name: str = "events") -> Prepared:
+    """Check a stream and put it in the venue's order.
+
+    events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`.
+    Raises DataError when the stream is not one (see `check_events`), ValueError when it is empty.
+    """
+    check_events(events, infos, name)
+    if not len(events):
+        raise ValueError("a backtest needs at least one event")
+    events = np.ascontiguousarray(events)
+    times, order = loop.venue_schedule(_plain(events), len(infos))
+    return Prepared(events, tuple(infos), times, order)
+
+
 def simulate(
     events: np.ndarray,
     infos: Sequence[MarketLike],
+    pipeline: Pipeline,
+    *,
+    name: str = "events",
+    **options: Any,
+) -> Simulation:
+    """Backtest a pipeline on a stream: `prepare`, then `simulate_prepared`, whose options it takes."""
+    return simulate_prepared(prepare(events, infos, name), pipeline, **options)
+
+
+def simulate_prepared(
+    prepared: Prepared,
     pipeline: Pipeline,
     *,
     cash: int,
@@ -148,24 +186,20 @@ def simulate(
     sink: Sink | None = None,
     keep_events: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    name: str = "events",
 ) -> Simulation:
-    """Backtest a pipeline on a stream.
+    """Backtest a pipeline on a prepared stream: a few ms and the loop, nothing that grows with the stream.
 
     Parameters
     ----------
-    events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`.
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
     rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
 
-    Raises DataError when the stream is not one (see `check_events`), RuntimeError when the books do not balance.
+    Raises RuntimeError when the books do not balance.
     """
-    check_events(events, infos, name)
-    if not len(events):
-        raise ValueError("a backtest needs at least one event")
+    events, infos = _plain(prepared.events), prepared.infos
     state = new_state(
         infos,
         pipeline,
@@ -189,15 +223,13 @@ def simulate(
     )
     kernels, run = pipeline.kernels(), loop.compiled("backtest")
     drain, cursor = _Drain(sink, keep_events), np.zeros(CURSOR_CELLS, np.int64)
-    events = _plain(events)
     loop.compiled("flush_repeats")
-    times, order = loop.venue_schedule(events, len(infos))
     began = time.perf_counter()
     with np.errstate(over="ignore"):  # the rolling hashes wrap by design
         while not cursor[DONE]:
             out, log = drain.take()
             cursor[LOGGED] = cursor[SENT] = 0
-            run(state, simulated, kernels, events, times, order, cursor, out, log)
+            run(state, simulated, kernels, events, prepared.times, prepared.order, cursor, out, log)
             drain.hand_over(int(cursor[LOGGED]))
             if progress:
                 progress(int(cursor[LOCAL]), len(events))

@@ -64,6 +64,17 @@ def venue_model(settings: Settings) -> VenueModel:
     )
 
 
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """What the settings say of the account and the decision clock: micro-pUSD and ns, as `simulate` takes them."""
+    return {
+        "cash": settings.portfolio.cash_micro,
+        "interval": settings.engine.decide_interval_ns,
+        "sample_interval": settings.engine.sample_interval_ns,
+        "rejudge": settings.engine.rejudge_interval_ns,
+        "full_panel": settings.engine.full_panel,
+    }
+
+
 def new_run_id() -> str:
     """A fresh run id: `r_` and a ULID, sortable by time."""
     return f"r_{ULID()}"
@@ -92,13 +103,7 @@ def run_backtest(
     pipeline, bots = build_pipeline(settings, strategy)
     run_id = run_id or new_run_id()
     venue = venue_model(settings)
-    options: dict[str, Any] = {
-        "cash": settings.portfolio.cash_micro,
-        "interval": settings.engine.decide_interval_ns,
-        "sample_interval": settings.engine.sample_interval_ns,
-        "rejudge": settings.engine.rejudge_interval_ns,
-        "full_panel": settings.engine.full_panel,
-    }
+    options = engine_options(settings)
     run = {"venue": venue, "progress": progress, "name": session.name, **options}
     if not log:
         simulation = simulate(session.events, session.markets, pipeline, **run)

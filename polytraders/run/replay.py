@@ -71,10 +71,10 @@ def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) ->
     }
     agree, total, first = 0, 0, None
     for kind, (logged, again) in pairs.items():
-        same = _agreement(logged, again)
+        same = agreement(logged, again)
         agree, total = agree + int(same.sum()), total + len(same)
         if first is None and not same.all():
-            first = _mismatch(kind, int(np.argmin(same)), logged, again, names)
+            first = first_difference(kind, int(np.argmin(same)), logged, again, names)
     said = (log.summary or {}).get("bots", {})
     hashes = {
         name: said.get(name, {}).get("hash") == f"{int(row.hash) & (1 << 64) - 1:016x}"
@@ -97,7 +97,7 @@ def _bytes(table: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(table).view(np.uint8).reshape(len(table), -1)
 
 
-def _agreement(logged: np.ndarray, again: np.ndarray) -> np.ndarray:
+def agreement(logged: np.ndarray, again: np.ndarray) -> np.ndarray:
     """bool[max(n, m)]: row k stands in both and is the same to the byte."""
     n = min(len(logged), len(again))
     same = np.zeros(max(len(logged), len(again)), bool)
@@ -109,12 +109,12 @@ def _agreement(logged: np.ndarray, again: np.ndarray) -> np.ndarray:
 def _per_bot(logged: np.ndarray, again: np.ndarray, names: list[str]) -> dict[str, float]:
     result = {}
     for i, name in enumerate(names):
-        same = _agreement(*(t[t["bot"] == i] if len(t) else t for t in (logged, again)))
+        same = agreement(*(t[t["bot"] == i] if len(t) else t for t in (logged, again)))
         result[name] = float(same.mean()) if len(same) else 1.0
     return result
 
 
-def _mismatch(kind: str, at: int, logged: np.ndarray, again: np.ndarray, names: list[str]) -> dict[str, Any]:
+def first_difference(kind: str, at: int, logged: np.ndarray, again: np.ndarray, names: list[str]) -> dict[str, Any]:
     """The first row that differs, with the fields that do, as plain data."""
     a = logged[at] if at < len(logged) else None
     b = again[at] if at < len(again) else None
