@@ -15,7 +15,8 @@ How a recorded market becomes the peer's feed
     left out  what the peer has no word for: status, resolution, tick changes, clock. Our side skips them too
 
 Where both must differ: a book that crosses. We keep both quotes until the recording takes one back; the peer
-believes the newer one and steps its other best price back behind it. A market whose rows cross is therefore a
+believes the newer one and steps its other best price back behind it (where the venue reports its own best prices,
+it is the peer that is right: docs/book_replay.md). A market whose rows cross is therefore a
 case twice: whole, and up to its first crossing. Whole, such a market can still end equal: most crossings are
 over before the maker looks.
 """
