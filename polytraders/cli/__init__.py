@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, data, report, run_log, runs
+from polytraders.cli import bots, calibrate, data, report, run_log, runs
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("runs", rich_help_panel="Runs")(runs.list_)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)
+app.command("calibrate", rich_help_panel="Research")(calibrate.calibrate)
 app.command("bots", rich_help_panel="Library")(bots.bots)
 app.command("schemas", rich_help_panel="Library")(bots.schemas)
 
