@@ -54,7 +54,7 @@ PEER_EVENT = np.dtype(
     ]
 )
 """hftbacktest's event, so that the array can be made without it."""
-_PEER_DEPTH, _PEER_TRADE, _PEER_BOTH_CLOCKS, _PEER_BUY, _PEER_SELL = 1, 2, 3 << 30, 1 << 29, 1 << 28
+_PEER_DEPTH, _PEER_TRADE, PEER_BOTH_CLOCKS, PEER_BUY, PEER_SELL = 1, 2, 3 << 30, 1 << 29, 1 << 28
 
 
 @njit
@@ -186,7 +186,7 @@ def peer_events(rows: np.ndarray) -> np.ndarray:
     """The same events as hftbacktest takes them (prices in pUSD, sizes in shares, both float)."""
     events = np.zeros(len(rows), PEER_EVENT)
     what = np.where(rows["kind"] == _TRADE, _PEER_TRADE, _PEER_DEPTH)
-    events["ev"] = what | np.where(rows["side"] == _BUY, _PEER_BUY, _PEER_SELL) | _PEER_BOTH_CLOCKS
+    events["ev"] = what | np.where(rows["side"] == _BUY, PEER_BUY, PEER_SELL) | PEER_BOTH_CLOCKS
     events["exch_ts"] = rows["ts_event"]
     events["local_ts"] = rows["ts_recv"]
     events["px"] = rows["price"] / units.ONE

@@ -28,12 +28,12 @@ DEPOSIT = 10**15
 FREE, SENT, LIVE, CANCELLING = 0, 1, 2, 3
 
 
-def markets(n: int) -> tuple[np.ndarray, int]:
-    """(MARKET[n], cells): markets of a 0.01 grid without fees or minimum size, their books in a row."""
+def markets(n: int, tick: int = TICK) -> tuple[np.ndarray, int]:
+    """(MARKET[n], cells): markets of a grid of `tick` pips without fees or minimum size, their books in a row."""
     table = records(MARKET, n)
-    levels, recip = bk.geometry(TICK)
+    levels, recip = bk.geometry(tick)
     table["id"], table["offset"] = np.arange(n), np.arange(n) * 2 * levels
-    table["grid"] = table["tick"] = TICK
+    table["grid"] = table["tick"] = tick
     table["recip"], table["levels"] = recip, levels
     table["best"] = bk.NO_BID, bk.NO_ASK
     table["payout"], table["group"] = -1, -1
@@ -41,11 +41,11 @@ def markets(n: int) -> tuple[np.ndarray, int]:
 
 
 @inline
-def _send(venue, action, kind, order_id, side, level, now):
+def _send(venue, action, kind, order_id, side, price, now):
     action.ts = now
     action.kind = kind
     action.order_id = order_id
-    action.price = level * TICK if side == Side.BUY else units.ONE - level * TICK
+    action.price = price if side == Side.BUY else units.ONE - price
     action.outcome = Outcome.YES if side == Side.BUY else Outcome.NO
     mt.send(venue.core[0], venue.actions, action)
 
@@ -59,27 +59,30 @@ def _borrowed(v):
 
 
 @njit
-def make(venue, rows, book, market, action, start):
+def make(venue, rows, book, market, action, start, told, filled):
     """Run the maker; returns (decisions, fills, net YES position, sum of cash paid less NO shares at 1).
 
     Five clocks, always the earliest first: the tape at the venue, our actions arriving there, the
-    tape reaching us, the venue's answers reaching us, our decision every 100 ms.
+    tape reaching us, the venue's answers reaching us, our decision every 100 ms. Decisions and fills
+    are written to `told` (int64[, 6]) and `filled` (int64[, 4]), as many as have room, see `record`;
+    the last row of both is scrap.
     """
     venue, rows, book = _borrowed(venue), borrow(rows), borrow(book)
     never = np.int64(2**62)
     n = rows.shape[0]
-    state = np.zeros((2, 101), np.int64)
-    id_at = np.zeros((2, 101), np.int64)
-    open_at = np.zeros((2, 101), np.int64)  # levels that are not FREE, in no order
+    levels, grid = market.levels, market.grid
+    state = np.zeros((2, levels), np.int64)
+    id_at = np.zeros((2, levels), np.int64)
+    open_at = np.zeros((2, levels), np.int64)  # levels that are not FREE, in no order
     n_open = np.zeros(2, np.int64)
     place = np.zeros((MAX_ORDERS, 2), np.int64)
     core = venue.core[0]
     at_venue, at_us, last_id, decisions, fills = 0, 0, 0, 0, 0
     position, cash = 0, 0
     decide_at = start + INTERVAL
-    while at_us < n:
+    while True:
         tape = rows[at_venue].ts_event if at_venue < n else never
-        feed = rows[at_us].ts_recv
+        feed = rows[at_us].ts_recv if at_us < n else never
         arrival = (
             venue.actions[core.actions_head & (mt.RING - 1)].ts if core.actions_head < core.actions_tail else never
         )
@@ -88,7 +91,12 @@ def make(venue, rows, book, market, action, start):
         else:
             answer = never
         first = min(tape, feed, arrival, answer)
+        if first == never:
+            break
         if decide_at < first:
+            note = told[min(decisions, told.shape[0] - 1)]
+            note[0], note[1] = max(market.bid_level, 0), max(market.ask_level, 0)
+            note[2] = position // units.MICRO
             decisions += 1
             for side in range(2):
                 best = bk.bid(market) if side == Side.BUY else bk.ask(market)
@@ -96,16 +104,18 @@ def make(venue, rows, book, market, action, start):
                 for k in range(n_open[side]):
                     level = open_at[side, k]
                     if state[side, level] == LIVE and (level != best or after > CAP):
-                        _send(venue, action, ActionKind.CANCEL, id_at[side, level], side, level, decide_at)
+                        _send(venue, action, ActionKind.CANCEL, id_at[side, level], side, level * grid, decide_at)
                         state[side, level] = CANCELLING
-                if after <= CAP and state[side, best] == FREE:
+                        note[3 + side] += level
+                if after <= CAP and best >= 0 and state[side, best] == FREE:
                     last_id += 1
                     state[side, best], id_at[side, best] = SENT, last_id
                     open_at[side, n_open[side]] = best
                     n_open[side] += 1
                     place[last_id & (MAX_ORDERS - 1), 0] = side
                     place[last_id & (MAX_ORDERS - 1), 1] = best
-                    _send(venue, action, ActionKind.SUBMIT, last_id, side, best, decide_at)
+                    note[5] += 1 + side
+                    _send(venue, action, ActionKind.SUBMIT, last_id, side, best * grid, decide_at)
             decide_at += INTERVAL
         elif first == tape:
             mt.observe(venue, rows[at_venue], tape)
@@ -131,6 +141,8 @@ def make(venue, rows, book, market, action, start):
                     if open_at[side, k] == level:
                         open_at[side, k] = open_at[side, n_open[side]]
                 if row.kind == EventKind.FILL_CONFIRMED:
+                    note = filled[min(fills, filled.shape[0] - 1)]
+                    note[0], note[1], note[2], note[3] = row.ts_event - start, side, level, row.size // units.MICRO
                     fills += 1
                     cash += row.price * row.size // units.ONE
                     if side == Side.BUY:
@@ -141,9 +153,8 @@ def make(venue, rows, book, market, action, start):
     return decisions, fills, position, cash
 
 
-def run(rows: np.ndarray) -> dict:
-    """The peer's figures from our venue: decisions, fills, position (shares) and balance (pUSD)."""
-    table, cells = markets(1)
+def _run(rows, tick, told, filled):
+    table, cells = markets(1, tick)
     venue = mt.new_venue(
         table,
         cells,
@@ -159,10 +170,32 @@ def run(rows: np.ndarray) -> dict:
     action.order_type = OrderType.GTC
     action.flags = POST_ONLY
     start = int(rows["ts_event"][0])
-    decisions, fills, position, cash = make(venue, rows, np.zeros(cells, np.int64), table[0], action, start)
+    book = np.zeros(cells, np.int64)
+    decisions, fills, position, cash = make(venue, rows, book, table[0], action, start, told, filled)
     return {
         "decisions": int(decisions),
         "fills": int(fills),
         "position": position / units.MICRO,
         "balance": round(-cash / units.MICRO, 6),
     }
+
+
+def run(rows: np.ndarray) -> dict:
+    """The peer's figures from our venue: decisions, fills, position (shares) and balance (pUSD)."""
+    return _run(rows, TICK, np.zeros((1, 6), np.int64), np.zeros((1, 4), np.int64))
+
+
+def record(rows: np.ndarray, tick: int = TICK) -> tuple[dict, np.ndarray, np.ndarray]:
+    """`run`, and what it did: (figures, decisions int64[n, 6], fills int64[m, 4]).
+
+    A decision: best bid and best ask (ticks, 0 = none), position (shares), sums of the ticks of the bids and of
+    the asks cancelled, new orders (1 = a bid, 2 = an ask, 3 = both). A fill: venue time (ns since the first row),
+    rows.Side in YES space, tick, shares; in the order of time, side, tick. `rows` are of one market, only book
+    rows and trades, their `ts_event` never running back.
+    """
+    span = int(rows["ts_recv"][-1] - rows["ts_event"][0])
+    told = np.zeros((span // INTERVAL + 100, 6), np.int64)
+    filled = np.zeros((len(rows) + 1, 4), np.int64)
+    figures = _run(rows, tick, told, filled)
+    filled = filled[: figures["fills"]]
+    return figures, told[: figures["decisions"]], filled[np.lexsort(filled.T[2::-1])]
