@@ -233,6 +233,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'polytraders/discovery/marketscanner.py'),
                                                      'polytraders.discovery.marketscanner.score': ( 'discovery/marketscanner.html#score',
                                                                                                     'polytraders/discovery/marketscanner.py')},
+            'polytraders.execution.cancelreplaceoptimizer': { 'polytraders.execution.cancelreplaceoptimizer.decide': ( 'execution/cancelreplaceoptimizer.html#decide',
+                                                                                                                       'polytraders/execution/cancelreplaceoptimizer.py')},
             'polytraders.execution.fee_slippage_estimator': { 'polytraders.execution.fee_slippage_estimator.average': ( 'execution/fee_slippage_estimator.html#average',
                                                                                                                         'polytraders/execution/fee_slippage_estimator.py'),
                                                               'polytraders.execution.fee_slippage_estimator.decide': ( 'execution/fee_slippage_estimator.html#decide',
