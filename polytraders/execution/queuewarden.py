@@ -32,14 +32,14 @@ from polytraders.bots import (
 )
 from ..engine.kernels import kernel
 from ..engine.book import SHIFT
-from ..engine.jit import inline
+from ..engine.jit import borrow, inline
 from ..engine.plan import keep, may_stay, only_rests, stays_anyway
 from ..reasons import Code
 from ..rows import Outcome, Side
-from ..units import CENT_SHARE, ONE
+from ..units import ONE
 
 # %% auto #0
-__all__ = ['PARAMETERS', 'SPEC', 'TICKS', 'FRONT', 'QUEUE', 'PPM', 'yes_price', 'level_size', 'at_touch', 'queue_money',
+__all__ = ['PARAMETERS', 'SPEC', 'TICKS', 'FRONT', 'QUEUE', 'PPM', 'FINE', 'yes_price', 'level_size', 'at_touch', 'near_front',
            'hopeless', 'decide']
 
 # %% ../../nbs/execution/queuewarden.ipynb #47c56078
@@ -144,8 +144,8 @@ SPEC = BotSpec(
             {"reason_code": "EXEC_QUEUE_GIVEN_UP", "orders": []},
         ),
     ),
-    developer_log="Observed against limit: shares ahead against the part of the level that counts as front; queue in "
-    "micro-pUSD against what is allowed of the day's trading.",
+    developer_log="Observed against limit: shares ahead against the whole level; the queue's money against the day's "
+    "trading, micro-pUSD.",
     failure_modes=FailureModes(
         main="The estimate of the queue is wrong: who left a level without a trade, those before us or behind?",
         false_positive_risk="A place is held that is farther back than believed; the price stays within the plan's.",
@@ -214,6 +214,8 @@ TICKS = SPEC.index("drift_ticks_threshold")
 FRONT = SPEC.index("front_share")
 QUEUE = SPEC.index("max_queue_share")
 PPM = 1_000_000
+FINE = 13
+"""Bits that comparisons leave out."""
 
 
 @inline
@@ -239,15 +241,15 @@ def at_touch(market, intent, price):
 
 # %% ../../nbs/execution/queuewarden.ipynb #2700c0c1
 @inline
-def queue_money(price, ahead):
-    """micro-pUSD that must trade before an order with `ahead` micro-shares in front is reached. price pips."""
-    return price * ahead // ONE
+def near_front(ahead, level, share):
+    """True when at most `share` (ppm) of the level's micro-shares stand before the order."""
+    return (ahead >> FINE) * PPM <= (level >> FINE) * share
 
 
 @inline
-def hopeless(market, money, share):
-    """True when more than `share` (ppm) of a day's trading stands before the order."""
-    return money // CENT_SHARE * PPM > market.volume_24h // CENT_SHARE * share
+def hopeless(market, price, ahead, share):
+    """True when the money before an order at `price` (pips) is more than `share` (ppm) of a day's trading."""
+    return ((price * ahead) >> FINE) * (PPM // ONE) > (market.volume_24h >> FINE) * share
 
 # %% ../../nbs/execution/queuewarden.ipynb #dc200265
 @kernel("exec")
@@ -257,23 +259,21 @@ def decide(intent, market, position, account, ladder, plan, params):
     plan.observed = plan.limit = 0
     if not only_rests(plan):
         return np.int64(Code.EXEC_PLAN_STANDS)
-    price, stays = plan.price[0], stays_anyway(intent, plan)
-    if may_stay(intent, plan) and not stays and abs(price - intent.working_price) <= p[TICKS] * market.tick:
-        # hundredths of a share: the products stay below 2^63
-        front = level_size(market, ladder, intent, intent.working_price) // CENT_SHARE * p[FRONT] // PPM * CENT_SHARE
-        if (
-            intent.working_ahead <= front
-            and at_touch(market, intent, intent.working_price)
-            and not hopeless(market, queue_money(intent.working_price, intent.working_ahead), p[QUEUE])
-        ):
-            plan.observed, plan.limit = intent.working_ahead, front
+    book = borrow(ladder)
+    price, working, ahead = plan.price[0], intent.working_price, intent.working_ahead
+    stays = stays_anyway(intent, plan)
+    if not stays and may_stay(intent, plan) and abs(price - working) <= p[TICKS] * market.tick:
+        level = level_size(market, book, intent, working)
+        near = near_front(ahead, level, p[FRONT]) and at_touch(market, intent, working)
+        if near and not hopeless(market, working, ahead, p[QUEUE]):
+            plan.observed, plan.limit = ahead, level
             keep(intent, plan)
             return np.int64(Code.EXEC_QUEUE_HELD)
     if intent.side == Side.SELL:
         return np.int64(Code.EXEC_PLAN_STANDS)
-    money = queue_money(price, intent.working_ahead if stays else level_size(market, ladder, intent, price))
-    if hopeless(market, money, p[QUEUE]):
-        plan.observed, plan.limit = money, market.volume_24h // PPM * p[QUEUE]
-        plan.n = 0
+    if not stays:
+        ahead = level_size(market, book, intent, price)
+    if hopeless(market, price, ahead, p[QUEUE]):
+        plan.observed, plan.limit, plan.n = price * ahead // ONE, market.volume_24h, 0
         return np.int64(Code.EXEC_QUEUE_GIVEN_UP)
     return np.int64(Code.EXEC_PLAN_STANDS)

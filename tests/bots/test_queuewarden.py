@@ -39,10 +39,10 @@ def case(planned: str, size: str = "100", *, ahead: int = 20, traded: int = 100_
         (case("0.61"), "EXEC_PLAN_STANDS", 6_100),
         (case("0.63", "99.99"), "EXEC_PLAN_STANDS", 6_300),
         (case("0.63") | {"bids": [("0.63", "1"), ("0.62", "300")]}, "EXEC_PLAN_STANDS", 6_300),
-        (case("0.61", working=0, traded=305), "EXEC_PLAN_STANDS", 6_100),  # 500 x 0.61 = 305 pUSD stand there
+        (case("0.61", working=0, traded=306), "EXEC_PLAN_STANDS", 6_100),  # 500 x 0.61 = 305 pUSD stand there
         (case("0.61", working=0, traded=304), "EXEC_QUEUE_GIVEN_UP", 0),
         (case("0.62", ahead=300, traded=185), "EXEC_QUEUE_GIVEN_UP", 0),
-        (case("0.62", ahead=300, traded=186), "EXEC_PLAN_STANDS", 6_200),
+        (case("0.62", ahead=300, traded=187), "EXEC_PLAN_STANDS", 6_200),
         (case("0.63", ahead=75, traded=40), "EXEC_PLAN_STANDS", 6_300),  # no place worth holding, a free one planned
     ],
 )
