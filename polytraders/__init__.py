@@ -24,6 +24,7 @@ Modules:
 - `polytraders.engine.ledger`: Cash, reservations and positions, to the micro-pUSD.
 - `polytraders.engine.loop`: The compiled loops that drive the step: the backtest with its simulated venue, and the bare event feed.
 - `polytraders.engine.matching`: The simulated venue: what Polymarket's operator would have done with our orders on this tape.
+- `polytraders.engine.plan`: What execution bots that would rather keep the working order have in common.
 - `polytraders.engine.probe`: One bot under the lamp: build the records a kernel reads from a few numbers, call it, read what it wrote.
 - `polytraders.engine.state`: What the step knows: a handful of record arrays, owned by the step and written by nobody else.
 - `polytraders.engine.step`: The step: everything that decides. Backtest, replay, paper, shadow and live run this code and no other.

@@ -1120,9 +1120,9 @@ LIBRARY: dict[str, tuple[str, ...]] = {
             inventoryunwinder capitalallocator portfolioguard
         """,
         "exec": """
-            exchangestatusmonitor pricebandvalidator dustandroundingcleaner gasoracle fee_slippage_estimator
-            antitoxicfill queuewarden smartrouter cancelreplaceoptimizer order_amend_cancel_manager
-            orderlifecyclemanager nonceshepherd partialfillhandler fillqualityanalyzer latencyprofiler
+            exchangestatusmonitor pricebandvalidator gasoracle fee_slippage_estimator smartrouter antitoxicfill
+            nonceshepherd orderlifecyclemanager partialfillhandler dustandroundingcleaner queuewarden
+            cancelreplaceoptimizer order_amend_cancel_manager fillqualityanalyzer latencyprofiler
         """,
         "sec": """
             walletpermissionguard allowancemonitor signaturepreviewer sessionkeymanager keyrotationreminder

@@ -602,6 +602,30 @@ register(
     The position must be flattened at once; only orders that reduce it pass.
     New orders are refused because this position is being closed.
     Let the unwinding finish, then find out why it was demanded.
+    4885 RISK_INVENTORY_OK INFO
+    The position is within its limits; the order may go on.
+    Your position is within its limits.
+    Nothing to do.
+    4886 RISK_UNWIND_ALLOWED INFO
+    The position is to be unwound and this order does just that.
+    Your order goes on because it makes a position smaller that is being closed.
+    Nothing to do.
+    4887 RISK_UNWIND_RESHAPED RESHAPE
+    The position is to be unwound; the order was cut to what closes it and may only close.
+    Your order was made smaller so that it closes the position and opens no new one.
+    Nothing to do.
+    4888 RISK_INVENTORY_OLD HARD_REJECT
+    The position is older than positions may become; only orders that reduce it pass.
+    Your order was not sent because this position has been held for too long and is being closed.
+    Close the position, or allow longer holding in the configuration.
+    4889 RISK_INVENTORY_NEAR_CLOSE HARD_REJECT
+    The market closes soon and a position is held; only orders that reduce it pass.
+    Your order was not sent because this market closes soon and what you hold in it is being sold.
+    Nothing to do; what is not sold is settled with the market.
+    4890 RISK_INVENTORY_STRANDED HARD_REJECT
+    A position is held in a market that is no longer recommended; only orders that reduce it pass.
+    Your order was not sent because this market is no longer suitable and what you hold in it is being closed.
+    Nothing to do; find out why the market dropped out when it happens often.
     """,
 )
 
@@ -678,7 +702,7 @@ register(
 
 # %% ../nbs/01_reasons.ipynb #351e6a3e
 register(
-    "exec.orderlifecyclemanager",
+    "exec.runtime",
     """
     5030 EXEC_KEPT INFO
     The order already rests as wanted; nothing is sent.
@@ -700,6 +724,11 @@ register(
     As many orders are open as can be kept track of.
     Your order was not sent because too many orders are already open.
     Cancel orders that are no longer needed.
+    """,
+)
+register(
+    "exec.orderlifecyclemanager",
+    """
     5035 EXEC_ROUTE_CTFV2_ACCEPTED INFO
     The venue's V2 exchange route accepted the order.
     The exchange accepted your order.
@@ -800,6 +829,94 @@ register(
     The price lies between the warning and the hard edge of its band.
     The price of your order is unusually far from the market.
     Check that the price is meant.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #b0752a01
+register(
+    "",
+    """
+    5885 EXEC_PLAN_STANDS INFO
+    The bot found nothing to change: the plan goes on as it was made.
+    Your order goes on unchanged.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.antitoxicfill",
+    """
+    5886 EXEC_FLOW_WIDENED RESHAPE
+    The flow runs against the order, or the last fill on its side has lost: it waits farther away, and smaller.
+    Your order waits at a more careful price because recent trading ran against it.
+    Nothing to do; the usual price returns when the market is calm.
+    5887 EXEC_FLOW_WITHHELD HARD_REJECT
+    The flow is informed, or the last fill on this side has lost more than is tolerated: nothing is sent on it.
+    Your order is held back because recent trading on its side has lost money.
+    Wait until the cooling time is over; read the last fills when it happens often.
+    5888 EXEC_FLOW_UNKNOWN HARD_REJECT
+    What is needed to judge the flow is missing or no number; absence is a refusal.
+    Your order is held back because recent trading cannot be judged.
+    Check the market data feed.
+    """,
+)
+register(
+    "exec.dustandroundingcleaner",
+    """
+    5889 EXEC_SIZE_ROUNDED RESHAPE
+    The size was cut to whole hundredths of a share, or an order below the market's minimum left the plan.
+    The size of your order was rounded down to what the market trades.
+    Nothing to do.
+    5890 EXEC_DUST_AVOIDED RESHAPE
+    The whole sale would leave less than the market's minimum size, which could never be sold: less is sold.
+    Your sale was made smaller so that what you keep can still be sold later.
+    Nothing to do; to leave entirely, sell everything in one order.
+    5891 EXEC_SIZE_UNECONOMIC HARD_REJECT
+    An opening order is worth less than the smallest amount that pays for its handling.
+    Your order was not sent because it is too small to be worth its costs.
+    Increase the size.
+    """,
+)
+register(
+    "exec.queuewarden",
+    """
+    5892 EXEC_QUEUE_HELD INFO
+    The working order is near the front of its queue; a little better price is not worth losing that place.
+    Your order keeps its place in the queue.
+    Nothing to do.
+    5893 EXEC_QUEUE_GIVEN_UP HARD_REJECT
+    More waits before the order than the market trades in the time that is allowed: it would not be reached.
+    Your order is not kept in the book because too many others wait before it.
+    Choose a better price, or accept that this one is not traded.
+    """,
+)
+register(
+    "exec.cancelreplaceoptimizer",
+    """
+    5894 EXEC_REPLACE_SKIPPED INFO
+    The change is too small to be worth a cancel, a new order and the place in the queue.
+    Your order stays as it is because the change would be very small.
+    Nothing to do.
+    5895 EXEC_REPLACE_TOO_SOON INFO
+    The working order is too young to be replaced by one that is only a little better.
+    Your order stays a moment longer before it is changed.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.orderlifecyclemanager",
+    """
+    5896 EXEC_LIFECYCLE_WAITING INFO
+    The outcome of an order of this slot is not known yet, so no second one is sent.
+    Your order waits until the exchange has answered the one before it.
+    Nothing to do; the answer takes a fraction of a second.
+    5897 EXEC_LIFECYCLE_REMAINDER INFO
+    So little of a partly filled order is left that it is withdrawn and a whole one takes its place.
+    The small rest of your order was withdrawn to make place for a whole one.
+    Nothing to do.
+    5898 EXEC_LIFECYCLE_EXPIRED INFO
+    The working order is older than an order may become; it is withdrawn and sent anew while it is still wanted.
+    Your order was renewed because it had waited for long.
+    Nothing to do.
     """,
 )
 

@@ -122,13 +122,15 @@ def probe(
     position: Mapping[str, Any] | None = None,
     account: Mapping[str, Any] | None = None,
     intent: Mapping[str, Any] | None = None,
+    plan: Sequence[tuple[str | int, str | int, int, int]] = (),
     cash: int = 1_000 * units.MICRO,
 ) -> Probe:
     """A market with this book (YES space), `age_ms` after its last book message.
 
     `market`, `position`, `account`, `intent` set fields of the records by name, in their own
-    integer units; `features` sets cells of `market.x` by constant name ("TOXICITY"). tick and grid
-    in pips (grid 0 = tick), now in ns, cash in micro-pUSD.
+    integer units; `features` sets cells of `market.x` by constant name ("TOXICITY"). `plan`: what the
+    router planned, as (price, size, order type, flags). tick and grid in pips (grid 0 = tick), now in
+    ns, cash in micro-pUSD.
     """
     grid = grid or tick
     levels, recip = bk.geometry(grid)
@@ -165,6 +167,11 @@ def probe(
     a.reserved = p.buy_reserved
     a.equity = a.cash + a.reserved + a.marked + a.rebates
     _set(a, account)
+    planned = s.records(s.PLAN, 1)[0]
+    planned.n = len(plan)
+    for k, (price, size, order_type, flags) in enumerate(plan):
+        planned.price[k], planned.size[k] = _price(price), _size(size)
+        planned.order_type[k], planned.flags[k] = order_type, flags
     return Probe(
         market=m,
         position=p,
@@ -174,7 +181,7 @@ def probe(
         targets=s.records(s.INTENT, s.N_SLOTS),
         intent=i,
         vote=s.records(s.VOTE, 1)[0],
-        plan=s.records(s.PLAN, 1)[0],
+        plan=planned,
     )
 
 

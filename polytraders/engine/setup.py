@@ -16,8 +16,8 @@ from polytraders.engine.kernels import FAMILIES, Kernels, kernel_table
 from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
 
-RUNTIME = "runtime"
-"""Name of the last entry of a run's bot table: receipts of the engine itself."""
+RUNTIME = "exec.runtime"
+"""Id of the last entry of a run's bot table: receipts of the engine itself, which sends, keeps and cancels orders."""
 
 
 class MarketLike(Protocol):

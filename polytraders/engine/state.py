@@ -118,6 +118,8 @@ POSITION = np.dtype(
         ("last_fill_price", "<i8"),  # pips, YES space
         ("last_fill_side", "<i8"),  # YES space: BUY = we became longer YES
         ("last_fill_size", "<i8"),  # micro-shares
+        ("leaving", "<i8", (N_SLOTS,)),  # by slot: orders whose cancel was sent and is not confirmed
+        ("leaving_ts", "<i8", (N_SLOTS,)),  # ns, when the last of those cancels was sent
     ]
 )
 
@@ -208,6 +210,10 @@ INTENT = np.dtype(
         ("working_ts", "<i8"),  # ns, when it was sent
         ("working_ahead", "<i8"),  # micro-shares queued before it, see Order.ahead
         ("opposite", "<i8"),  # pips: our best open order on the other side, as a price of the intent's token, -1 = none
+        ("working_side", "<i8"),  # in its own token
+        ("working_filled", "<i8"),  # micro-shares
+        ("leaving", "<i8"),  # orders of this slot whose cancel is not confirmed: they may still trade
+        ("leaving_ts", "<i8"),  # ns, when the last of those cancels was sent
     ]
 )
 WANT_NOTHING, WANT_QUOTE = 0, 1

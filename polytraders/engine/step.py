@@ -480,7 +480,11 @@ def _cancel(clock, account, order, slots, action, now):
 @inline
 def _send_cancel(state, out, row, now):
     """Working orders stand in a slot until they are finished or a cancel is on its way; only those come here."""
-    _cancel(state.clock[0], state.account[0], state.orders[row], state.slots, out.actions[out.count[N_ACTIONS]], now)
+    order = state.orders[row]
+    position = state.positions[order.market]
+    position.leaving[order.slot] += 1
+    position.leaving_ts[order.slot] = now
+    _cancel(state.clock[0], state.account[0], order, state.slots, out.actions[out.count[N_ACTIONS]], now)
     out.count[N_ACTIONS] += 1
 
 
@@ -648,10 +652,13 @@ def _depth(book, market, outcome, side, price):
 
 
 @njit
-def _show_working_rows(book, orders, slots, market, intent, working):
+def _show_working_rows(book, orders, slots, market, position, intent, working):
     intent.working = 0
     intent.working_price = -1
     intent.working_outcome = intent.working_size = intent.working_ts = intent.working_ahead = 0
+    intent.working_side = intent.working_filled = 0
+    intent.leaving = position.leaving[intent.slot]
+    intent.leaving_ts = position.leaving_ts[intent.slot]
     if working >= 0:
         order = orders[working]
         order.ahead = min(order.ahead, _depth(book, market, order.outcome, order.side, order.price))
@@ -661,6 +668,8 @@ def _show_working_rows(book, orders, slots, market, intent, working):
         intent.working_size = order.size - order.filled
         intent.working_ts = order.submit_ts
         intent.working_ahead = order.ahead
+        intent.working_side = order.side
+        intent.working_filled = order.filled
     best = -1
     first = 0 if intent.slot >= N_SLOTS // 2 else N_SLOTS // 2
     for slot in range(first, first + N_SLOTS // 2):
@@ -676,7 +685,8 @@ def _show_working_rows(book, orders, slots, market, intent, working):
 @inline
 def _show_working(state, market, intent, working):
     """Tell the bots what already stands: the slot's working order and our best order on the other side."""
-    _show_working_rows(state.book, state.orders, state.slots[market.id], market, intent, working)
+    position = state.positions[market.id]
+    _show_working_rows(state.book, state.orders, state.slots[market.id], market, position, intent, working)
 
 
 @inline
@@ -893,6 +903,8 @@ def _finish_order(clock, account, position, slots, taking, free, order):
         order.reserved = 0
     if slots[order.market, order.slot] == row:
         slots[order.market, order.slot] = -1
+    if order.state == PENDING_CANCEL:
+        position.leaving[order.slot] -= 1
     if order.order_type == OrderType.FOK or order.order_type == OrderType.FAK:
         taking[order.market, order.slot] -= 1
     account.open_orders -= 1

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytraders import __version__
 from polytraders.engine.jit import PACKAGE, source_hash
+from polytraders.engine.setup import RUNTIME
 from polytraders.reasons import REGISTRY
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def bot_row_of(spec: BotSpec, mode: str, values: Mapping[str, Number] | None = N
 
 def runtime_row() -> dict[str, Any]:
     """The row of the runtime itself, which sends, keeps and cancels orders; the last of every bot table."""
-    return bot_row("exec.orderlifecyclemanager", __version__, "enforced")
+    return bot_row(RUNTIME, __version__, "enforced")
 
 
 def git_state(folder: Path = PACKAGE.parent) -> dict[str, Any] | None:

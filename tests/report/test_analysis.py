@@ -343,7 +343,7 @@ def test_repeats_do_not_cross_slots_markets_or_bots(tmp_path: Path) -> None:
     hand.decide(RISK, Code.RISK_TRADING_ALLOWED, corr=5, verdict=Verdict.APPROVE, slot=4, repeats=10)
     run = load(hand.write(tmp_path / "r"))
     assert counted(run, "risk.killswitch") == {"RISK_KILL_SWITCH_ACTIVE": 3 + 10, "RISK_TRADING_ALLOWED": 2 + 2}
-    assert counted(run, "exec.orderlifecyclemanager") == {"EXEC_SUBMITTED": 1}
+    assert counted(run, "exec.runtime") == {"EXEC_SUBMITTED": 1}
 
 
 def test_quality_names_every_problem_of_an_import() -> None:

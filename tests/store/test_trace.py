@@ -83,7 +83,7 @@ def test_an_order_that_execution_did_not_send_is_told_as_denied(home: Path) -> N
         writer.append(RecordKind.DECISIONS, np.concatenate(rows))
         writer.close({})
     sentence = lookup("EXEC_NO_FUNDS").user_message
-    assert trace(home / "r", "1").ending == f"Denied by exec.orderlifecyclemanager: {sentence}"
+    assert trace(home / "r", "1").ending == f"Denied by exec.runtime: {sentence}"
 
 
 def test_an_active_kill_switch_names_what_latched_it(home: Path) -> None:
