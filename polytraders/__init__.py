@@ -3,6 +3,7 @@
 Modules:
 
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
+- `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
 - `polytraders.data.catalog`: The catalog: recordings as Parquet files, loaded as one ordered stream of event rows.
 - `polytraders.data.checks`: A recording against itself: replay its rows and compare with what its own messages said.
@@ -34,12 +35,15 @@ Modules:
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
+- `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
+- `polytraders.research.queue`: What a recording itself says about queues: virtual orders, and what happened before and behind them.
 - `polytraders.research.space`: Which parameter sets a sweep tries: a grid, or random draws from one, of values that are checked before it starts.
 - `polytraders.research.statistics`: How much of a good backtest is luck: statistics of Sharpe ratios when many were tried.
 - `polytraders.research.sweep`: Sweeps: many parameter sets on one recording, every trial written down, and what the best of them is worth.
 - `polytraders.research.trials`: One trial: the settings with a few values changed, run on a prepared stream, as one row that says what came of it.
 - `polytraders.research.walk_forward`: Walk-forward: choose on one window, trade the next with what was chosen, move on; only the second part counts.
+- `polytraders.research.wallet`: A wallet's books from its public trades: cash, positions, profit by market, through the engine's own ledger.
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.

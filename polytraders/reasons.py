@@ -197,6 +197,14 @@ register(
     A new estimate of how fast this market's liquidity fades was published.
     The forecast of how quickly this market's liquidity fades was updated.
     Nothing to do; strategies read the new estimate at their next decision.
+    1870 INTEL_DECAY_NO_DATA INFO
+    The book is missing, one-sided or too old, or the feed is down; there is no estimate.
+    It cannot be told at the moment how quickly this market's liquidity fades.
+    Nothing to do; the estimate returns with the next fresh book.
+    1871 INTEL_DECAY_UNSURE INFO
+    Our orders have not rested in this market long enough for an estimate to be relied on.
+    It is too early to say how quickly this market's liquidity fades.
+    Nothing to do; confidence grows while orders rest here.
     """,
 )
 register(
@@ -284,6 +292,56 @@ register(
     The scheduled close is nearer than the scanner allows.
     This market closes too soon to start trading it.
     Nothing to do; open positions are looked after by the strategy and risk bots.
+    """,
+)
+register(
+    "disc.marketqualityranker",
+    """
+    2870 DISC_QUALITY_RATED INFO
+    The market's composite quality reaches the minimum.
+    This market is good enough to be traded.
+    Nothing to do.
+    2871 DISC_QUALITY_BELOW_THRESHOLD INFO = QUALITY_BELOW_THRESHOLD
+    The market's composite quality is below the minimum; it is watched, not traded.
+    This market is not good enough to be traded at the moment.
+    Read which of the sub-scores is low; the market is rated again shortly.
+    2872 DISC_QUALITY_NOT_SCANNED INFO
+    The scanner does not recommend the market, so it is not rated.
+    This market was not considered because it does not meet the basic conditions.
+    Read the scanner's reason.
+    2873 DISC_QUALITY_FROZEN INFO
+    A kill switch is on; the previous rating stands and none is published.
+    Markets are not rated while trading is stopped.
+    Nothing to do; rating goes on when the switch is cleared.
+    """,
+)
+register(
+    "disc.opportunityqueue",
+    """
+    2874 DISC_QUEUE_LISTED INFO
+    The market is among the best of the queue.
+    This market is among the best opportunities at the moment.
+    Nothing to do.
+    2875 DISC_QUEUE_CROWDED_OUT INFO
+    The queue is full of better markets.
+    Other markets are better opportunities than this one at the moment.
+    Wait, or make the queue longer.
+    2876 DISC_QUEUE_NOT_RATED INFO
+    The ranker gave the market no rating, so it cannot be queued.
+    This market was not considered because its quality is not sufficient or not known.
+    Read the ranker's reason.
+    2877 DISC_QUEUE_SUPPRESSED INFO
+    A position is open in the market and the queue is configured to leave such markets out.
+    This market was left out because you already hold a position in it.
+    Close the position, or let the queue list held markets.
+    2878 DISC_QUEUE_FROZEN INFO
+    A kill switch is on; the queue stays as it was and nothing is listed anew.
+    The list of opportunities is not updated while trading is stopped.
+    Nothing to do; the queue goes on when the switch is cleared.
+    2879 DISC_QUEUE_TOO_DEAR INFO
+    Entering the market costs as much as the queue allows or more.
+    This market was left out because entering it costs too much at the moment.
+    Wait for a tighter spread.
     """,
 )
 register(
@@ -503,6 +561,18 @@ register(
     The order would exceed the strategy's budget; its size is capped.
     Your order was made smaller because the strategy's budget is nearly used up.
     Accept the smaller size, or give the strategy a larger budget.
+    4882 RISK_CLUSTER_RESHAPED RESHAPE
+    Only a part of the order fits under the budget of its event; its size is capped.
+    Your order was made smaller to stay within the limit for this event.
+    Accept the smaller size, or reduce what is held in the event's markets.
+    4883 RISK_CLUSTER_LIMIT HARD_REJECT
+    The budget of the event's markets is used up; nothing of the order fits.
+    Your order was not sent because the positions in this event are already as large as allowed.
+    Reduce what is held in the event's markets first, or have the budget changed.
+    4884 RISK_STRATEGY_BUDGET_SPENT HARD_REJECT
+    The strategy's budget is used up; nothing of the order fits.
+    Your order was not sent because the strategy has invested all that it may.
+    Close something first, or give the strategy a larger budget.
     """,
 )
 
@@ -518,6 +588,26 @@ register(
     A person lifted our own halt of a market for a limited time.
     An operator allowed trading in this market again for a limited time.
     Review it when the time is up.
+    4870 RISK_MARKET_NORMAL INFO
+    The market is open, its book is whole, and it was so in the recent past.
+    The market is trading normally.
+    Nothing to do.
+    4871 RISK_HALT_BOOK_BROKEN HARD_REJECT
+    The book is one-sided, locked or crossed, or has been silent for too long; the market counts as halted.
+    Your order was not sent because buyers or sellers are missing in this market.
+    Wait until both sides are quoted again; orders pass after a pause.
+    4872 RISK_HALT_SPREAD HARD_REJECT
+    The spread is so wide that the market counts as halted.
+    Your order was not sent because this market has no credible price at the moment.
+    Look for news; orders pass after the spread has been normal for a while.
+    4873 RISK_HALT_PRICE_JUMP HARD_REJECT
+    The price jumped within the watch window; the market counts as halted.
+    Your order was not sent because the price has just jumped.
+    Look for news; orders pass once the price has been steady for a while.
+    4874 RISK_HALT_COOLING HARD_REJECT
+    The market is normal again, and was broken or far too wide within the watch window.
+    Your order was not sent because this market has only just recovered.
+    Wait; orders pass after a quarter to half a minute of normal trading.
     """,
 )
 register(
@@ -544,6 +634,14 @@ register(
     The order's size was cut so that it does not reach a resting order of our own.
     Your order was made smaller so that it does not trade with your own order.
     Accept the smaller size, or cancel the resting order first.
+    4875 RISK_WASH_PATTERN HARD_REJECT
+    The order would undo a fill of our own that is only seconds old, at about the same price.
+    Your order was not sent because it would buy back what was just sold, or the reverse.
+    Wait a few seconds, or trade at a different price.
+    4876 RISK_NO_SELF_TRADE INFO
+    The order meets no resting order of our own and undoes no recent fill.
+    The order does not trade with your own orders.
+    Nothing to do.
     """,
 )
 register(
@@ -566,6 +664,26 @@ register(
     Estimated fees and gas exceed the configured headroom.
     Your order was not sent because its costs would be too high.
     Wait for lower costs or trade a larger edge.
+    4877 RISK_COSTS_COVERED INFO
+    Fees and gas take less of the order's edge than the warning share, or there are none.
+    The expected gain of this order covers its costs.
+    Nothing to do.
+    4878 RISK_COSTS_NEAR_EDGE WARN
+    Fees and gas take more of the order's edge than the warning share and no more than is allowed.
+    The costs of this order use up much of its expected gain.
+    Look for a market with lower fees, or rest instead of taking.
+    4879 RISK_FEE_RATE_HIGH HARD_REJECT
+    The market's fee at this price is above the highest fee that is paid.
+    Your order was not sent because this market's fee is too high.
+    Rest instead of taking, or trade another market.
+    4880 RISK_GAS_BUDGET_SPENT HARD_REJECT
+    The gas of the fills so far has used up the run's budget.
+    Your order was not sent because the budget for network costs is used up.
+    Look at why so much gas was spent before the budget is raised.
+    4881 RISK_REST_FOR_FEES RESHAPE
+    Taking would cost more than the edge allows; the order may only rest.
+    Your order waits in the book instead of trading at once, because the fee would be too high.
+    Wait for it to be met, or cancel it.
     """,
 )
 register(

@@ -223,6 +223,9 @@ def run_fixture(bot: Any, document: Mapping[str, Any]) -> dict[str, Any]:
 
 FEATURES = {
     name: getattr(s, name)
-    for name in ("IMBALANCE", "FLOW", "FLOW_ABS", "TOXICITY", "VOLATILITY", "MICROPRICE", "QUALITY")
+    for name in (
+        *("IMBALANCE", "FLOW", "FLOW_ABS", "TOXICITY", "VOLATILITY", "MICROPRICE", "QUALITY"),
+        *("DECAY", "DECAY_CONFIDENCE", "RATING", "OPPORTUNITY"),
+    )
 }
 """Names of the cells of `Market.x` in use."""

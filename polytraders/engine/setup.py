@@ -81,11 +81,18 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
     """Fresh MARKET rows with their book geometry, and the number of book cells they need."""
     markets, offset = s.records(s.MARKET, len(infos)), 0
     groups: dict[str, int] = {}
+    last: dict[int, int] = {}  # event -> its market before this one
     for i, info in enumerate(infos):
         levels, recip = geometry(info.grid)
         row = markets[i]
         row.id = i
         row.group = groups.setdefault(info.event_id, len(groups)) if info.event_id else -1
+        row.peer = i
+        if row.group in last:  # into the ring of its event, behind the one before
+            before = markets[last[row.group]]
+            row.peer, before.peer = before.peer, i
+        if row.group >= 0:
+            last[int(row.group)] = i
         row.tick, row.min_size, row.end_ts = info.tick, info.min_size, info.end_ts
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1

@@ -39,6 +39,13 @@ TOXICITY = 3  # |FLOW| / FLOW_ABS weighted by volume, 0 ... 1
 VOLATILITY = 4  # decayed root mean square of mid changes per decision, pips
 MICROPRICE = 5  # size-weighted mid, pips
 QUALITY = 6  # tradability score of the scanner, 0 ... 1
+DECAY = 7  # money that leaves the inside of the book without a trade while our orders rest there, pUSD per second
+DECAY_CONFIDENCE = 8  # how much DECAY has been watched, 0 ... 1; 0 = there is no DECAY
+RATING = 9  # composite quality of the ranker, 0 ... 1; 0 = not worth trading
+OPPORTUNITY = 10  # priority in the opportunity queue, 0 ... 1; 0 = not in it
+
+WATCH = 15_000_000_000
+"""ns: what was wrong in a market is remembered for one to two of these."""
 
 # Market.flow_state
 BENIGN, TOXIC, INFORMED = 0, 1, 2
@@ -94,6 +101,13 @@ MARKET = np.dtype(
         ("candidate", "<i8"),  # 1 = the scanner recommends it
         ("quarantined", "<i8"),
         ("x", "<f8", (N_FEATURES,)),
+        ("peer", "<i8"),  # next market of the same event, in a ring; itself when it is alone
+        # the worst of its recent decisions, in this window of WATCH ns and in the one before
+        ("watch_ts", "<i8"),  # ns, when this window began
+        ("widest", "<i8"),  # pips, spread; ONE = not open, no feed, one-sided, locked or crossed
+        ("widest_before", "<i8"),
+        ("jump2", "<i8"),  # pips x 2, change of the mid from one decision to the next
+        ("jump2_before", "<i8"),
     ]
 )
 
@@ -214,6 +228,7 @@ INTENT = np.dtype(
         ("working_filled", "<i8"),  # micro-shares
         ("leaving", "<i8"),  # orders of this slot whose cancel is not confirmed: they may still trade
         ("leaving_ts", "<i8"),  # ns, when the last of those cancels was sent
+        ("cluster", "<i8"),  # micro-pUSD, cost and open buys in the other markets of the event
     ]
 )
 WANT_NOTHING, WANT_QUOTE = 0, 1

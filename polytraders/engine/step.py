@@ -40,7 +40,9 @@ from polytraders.engine.state import (
     PENDING_NEW,
     WANT_NOTHING,
     WANT_QUOTE,
+    WATCH,
     records,
+    two_sided,
 )
 from polytraders.reasons import Code
 from polytraders.rows import (
@@ -426,6 +428,21 @@ def _roll_periods(account, now):
 
 
 @inline
+def _watch(market, mark2, now):
+    """Keep the worst that decisions saw in this window and the one before. mark2: the mid of the decision before."""
+    if now - market.watch_ts >= WATCH:
+        recent = now - market.watch_ts < 2 * WATCH
+        market.widest_before = market.widest if recent else 0
+        market.jump2_before = market.jump2 if recent else 0
+        market.widest = market.jump2 = 0
+        market.watch_ts = now
+    if mark2 > 0:  # a market that opens is not yet one that broke
+        whole = two_sided(market) and market.status == Status.OPEN and market.feed_up != 0
+        market.widest = max(market.widest, market.best_ask - market.best_bid if whole else ONE)
+        market.jump2 = max(market.jump2, abs(market.mark2 - mark2))
+
+
+@inline
 def refresh(state, market, now):
     """Bring the market's derived fields and the account's marks up to the decision time."""
     account = state.account[0]
@@ -435,8 +452,10 @@ def refresh(state, market, now):
     market.best_ask = ask * market.grid if ask >= 0 else -1
     market.bid_size = state.book[market.offset + bid] if bid >= 0 else 0
     market.ask_size = state.book[market.offset + market.levels + ask] if ask >= 0 else 0
+    mark2 = market.mark2
     if bid >= 0 and ask >= 0:
         market.mark2 = market.best_bid + market.best_ask
+    _watch(market, mark2, now)
     mark(account, state.positions[market.id], market.mark2)
     market.now = now
     account.now = now
@@ -684,9 +703,16 @@ def _show_working_rows(book, orders, slots, market, position, intent, working):
 
 @inline
 def _show_working(state, market, intent, working):
-    """Tell the bots what already stands: the slot's working order and our best order on the other side."""
+    """Tell the bots what already stands: the slot's working order, our best order on the other side, and what the
+    event's other markets hold."""
     position = state.positions[market.id]
     _show_working_rows(state.book, state.orders, state.slots[market.id], market, position, intent, working)
+    intent.cluster = 0
+    peer = market.peer
+    while peer != market.id:
+        other = state.positions[peer]
+        intent.cluster += other.yes_cost + other.no_cost + other.buy_reserved
+        peer = state.markets[peer].peer
 
 
 @inline
@@ -809,7 +835,10 @@ def evaluate(state, kernels, out, market, now):
     for k in range(clock.n_disc):
         bot = clock.n_intel + k
         if state.bots[bot].mode != MODE_OFF:
+            candidate = market.candidate
             code = sense(kernels.disc, k, market, position, account, ladder, state.params[bot])
+            if state.bots[bot].mode < MODE_ENFORCED:  # shadow, advisory: its recommendation is heard, not followed
+                market.candidate = candidate
             _note(state, out, bot, market, NO_SLOT, code, nothing, 0, market.candidate, 0)
     strategy = clock.n_intel + clock.n_disc
     mode = state.bots[strategy].mode

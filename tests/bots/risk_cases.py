@@ -20,9 +20,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from polytraders.bots import Bot, BotSpec, load_bot
-from polytraders.engine.probe import Probe, probe
+from polytraders.engine.probe import NOW, Probe, probe
 from polytraders.rows import Verdict
-from polytraders.units import NS_PER_MS, ONE
+from polytraders.units import NS_PER_MS, NS_PER_S, ONE
 
 MICRO = 1_000_000
 CENT = 10_000
@@ -73,7 +73,8 @@ def draw_case(r: random.Random, *, sound: bool = False) -> dict[str, Any]:
     market = {"feed_up": 1 if sound else r.choice([1] * 14 + [0]), "min_size": r.choice([5, 5, 15]) * MICRO}
     outcome, price = r.randint(0, 1), (middle + r.randint(-near, near)) * grid
     price = min(max(price, 0), ONE)
-    return {
+    own_price = price if outcome == 0 else ONE - price
+    case = {
         "bids": bids,
         "asks": asks,
         "tick": tick,
@@ -85,12 +86,32 @@ def draw_case(r: random.Random, *, sound: bool = False) -> dict[str, Any]:
         "intent": {
             "side": r.choice([0, 0, 0, 1]),
             "outcome": outcome,
-            "price": price if outcome == 0 else ONE - price,
+            "price": own_price,
             "size": r.choice([r.randint(0, 60) * MICRO, r.randint(0, 30_000) * MICRO, r.randint(0, 10**9)]),
             "order_type": r.choice([0, 0, 0, 1, 2, 3]),
             "passive_only": r.choice([0, 1]),
         },
     }
+    past = {
+        name: r.choice([0, 0, r.randint(0, 10_000)]) for name in ("widest", "widest_before", "jump2", "jump2_before")
+    }
+    fill = {
+        "last_fill_ts": r.choice([0, NOW - r.randint(-1, 12) * NS_PER_S]),
+        "last_fill_price": price + r.choice([0, r.randint(-300, 300)]),
+        "last_fill_side": r.randint(0, 1),
+    }
+    standing = {
+        "opposite": r.choice([-1, min(max(own_price + r.randint(-8, 8) * tick, 0), ONE)]),
+        "cluster": r.choice([0, r.randint(0, 2_000) * MICRO]),
+        "replaces": r.choice([0, 0, r.randint(0, held["buy_reserved"])]),
+        "fair": r.choice([0, 100 * own_price + r.randint(-30_000, 30_000)]),
+    }
+    fees = {"fee_rate": r.choice([0, 30_000, 72_000, 250_000]), "fee_exponent": r.choice([0, 1, 1, 2])}
+    case["market"] |= past | fees
+    case["position"] |= fill
+    case["intent"] |= standing
+    case["account"]["fills"] = r.choice([0, r.randint(0, 50_000)])
+    return case
 
 
 def cases(**options: Any) -> st.SearchStrategy[dict[str, Any]]:
