@@ -36,7 +36,8 @@ class MarketInfo:
     """One market of a session.
 
     tick: pips at the start. grid: finest tick of the recording, pips. min_size: micro-shares.
-    fee_rate, rebate_rate: ppm. end_ts: ns, 0 = unknown. event_id: id of the event ("" = unknown);
+    fee_rate, rebate_rate: ppm. taker_delay: ns a crossing order waits at the venue.
+    end_ts: ns, 0 = unknown. event_id: id of the event ("" = unknown);
     the markets of one neg-risk event share it. assumed: fields that the recording does not tell.
     """
 
@@ -55,6 +56,7 @@ class MarketInfo:
     event_id: str
     end_ts: int
     assumed: tuple[str, ...] = ()
+    taker_delay: int = 0
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Facts:
     event_id: str | None = None
     end_ts: int | None = None
     fee: tuple[int, int, int] | None = None
+    taker_delay: int | None = None
 
 
 def _first(record: dict[str, Any], *names: str) -> Any:
@@ -126,6 +129,15 @@ def _fee(record: dict[str, Any]) -> tuple[int, int, int] | None:
     )
 
 
+def _delay(record: dict[str, Any]) -> int | None:
+    """Taker delay in ns as the market states it (sports, 1 ... 3 s); None when it states none.
+
+    The venue applies it from the start of the game on; here it holds from the first row, which only slows takers.
+    """
+    seconds = _first(record, "seconds_delay", "secondsDelay")
+    return _within(int(seconds), 1, 60, "taker delay in s") * NS_PER_S if seconds else None
+
+
 def _end(record: dict[str, Any]) -> int | None:
     value = _first(record, "end_ts", "endTs", "endDate", "end_date_iso")
     if value is None:
@@ -147,6 +159,7 @@ def _spelled_out(record: dict[str, Any]) -> dict[str, Any]:
         "min_order_size": record.get("mos"),
         "neg_risk": record.get("nr", False),  # false values are left out there
         "fee_schedule": {"rate": fee["r"], "exponent": fee["e"]} if fee else None,
+        "seconds_delay": record.get("sd"),
     }
 
 
@@ -178,6 +191,7 @@ def facts_from(record: dict[str, Any]) -> Facts | None:
         event_id=None if event_id is None else str(event_id),
         end_ts=_end(record),
         fee=_fee(record),
+        taker_delay=_delay(record),
     )
 
 
@@ -409,6 +423,9 @@ def describe(market: Market) -> tuple[MarketInfo, dict[str, str]]:
         event_id=facts.event_id or "",
         end_ts=pick("end_ts", (facts.end_ts, RECORDED), (rules.end_from_slug(slug) or None, INFERRED), (0, ASSUMED)),
         assumed=(),
+        taker_delay=pick(
+            "taker_delay", (facts.taker_delay, RECORDED), (rules.taker_delay(slug, market.first_event), ASSUMED)
+        ),
     )
     assumed = tuple(sorted(name for name, origin in source.items() if origin == ASSUMED))
     return MarketInfo(

@@ -39,6 +39,7 @@ class VenueModel:
     queue_power: int = 3
     partial_fills: bool = True
     fees: bool = True
+    redemption_delay: int = 0  # ns from a resolution until what it pays can be spent
 
     def names(self) -> dict[str, str]:
         """Model by role, as words for people."""
@@ -50,6 +51,7 @@ class VenueModel:
             "fees": "market schedule" if self.fees else "none",
             "liquidity": "recorded book, not consumed by our fills",
             "settlement": "at match",
+            "redemption": f"{self.redemption_delay / 1e9:g} s after resolution" if self.redemption_delay else "at once",
         }
 
 
@@ -145,6 +147,7 @@ def simulate(
     sample_interval: int = 1_000_000_000,
     rejudge: int = 0,
     full_panel: bool = False,
+    merge_least: int = 0,
     sink: Sink | None = None,
     keep_events: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -157,6 +160,7 @@ def simulate(
     events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`.
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
     rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
+    merge_least: micro-shares; complete sets of at least this many are merged into cash, 0 = never.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
@@ -174,6 +178,7 @@ def simulate(
         sample_interval=sample_interval,
         rejudge=rejudge,
         full_panel=full_panel,
+        merge_least=merge_least,
     )
     if not venue.fees:
         state.markets["fee_rate"] = 0
@@ -189,7 +194,7 @@ def simulate(
     )
     kernels, run = pipeline.kernels(), loop.compiled("backtest")
     drain, cursor = _Drain(sink, keep_events), np.zeros(CURSOR_CELLS, np.int64)
-    events = _plain(events)
+    events = _plain(_under(venue, events))
     loop.compiled("venue_times"), loop.compiled("flush_repeats")
     began = time.perf_counter()
     times, order = loop.venue_schedule(events)
@@ -209,6 +214,27 @@ def simulate(
     seconds = time.perf_counter() - began
     _assert_balanced(state)
     return Simulation(state, simulated, int(state.clock[0].seq), seconds)
+
+
+def _under(venue: VenueModel, events: np.ndarray) -> np.ndarray:
+    """The stream as the venue's models have it: without fee schedules where none are charged, and with the
+    redemption of what resolves inside it. A redemption after the end of the data is not seen: it stays owed."""
+    if not venue.fees:
+        events = events[events["kind"] != EventKind.FEES]
+    if not venue.redemption_delay:
+        return events
+    events = events.copy()
+    resolved = events["kind"] == EventKind.RESOLUTION
+    events["aux"][resolved] = 1
+    paid = events[resolved]
+    paid["kind"], paid["aux"], paid["price"] = EventKind.REDEMPTION, 0, 0
+    paid["flags"] |= Flag.LAST
+    for clock in ("ts_recv", "ts_event"):
+        paid[clock] += venue.redemption_delay
+    paid = paid[paid["ts_recv"] <= events["ts_recv"][-1]]
+    events = np.insert(events, np.searchsorted(events["ts_recv"], paid["ts_recv"]), paid)
+    events["seq"] = np.arange(len(events))
+    return events
 
 
 def feed(

@@ -161,7 +161,7 @@ def probe(
     mark(a, p, m.mark2)
     a.cost = p.yes_cost + p.no_cost
     a.reserved = p.buy_reserved
-    a.equity = a.cash + a.reserved + a.marked + a.rebates
+    a.equity = a.cash + a.reserved + a.marked + a.rebates + a.receivable
     _set(a, account)
     return Probe(
         market=m,

@@ -61,6 +61,7 @@ def venue_model(settings: Settings) -> VenueModel:
         queue_power=int(s.queue_power),
         partial_fills=s.partial_fills,
         fees=s.fees,
+        redemption_delay=s.redemption_delay_ns,
     )
 
 
@@ -98,6 +99,7 @@ def run_backtest(
         "sample_interval": settings.engine.sample_interval_ns,
         "rejudge": settings.engine.rejudge_interval_ns,
         "full_panel": settings.engine.full_panel,
+        "merge_least": settings.engine.merge_least_micro,
     }
     run = {"venue": venue, "progress": progress, "name": session.name, **options}
     if not log:
@@ -117,6 +119,7 @@ def run_backtest(
         models=venue.names(),
         engine=options,
         quality=session.quality,
+        rules=[*session.rules],
         created_ns=time.time_ns(),
     )
     # Event payloads are a copy of pinned data and of what follows from it: their CRC32C stands in the chain.
@@ -134,7 +137,18 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     clock, account = state.clock[0], state.account[0]
     money = {
         name: units.money_text(account[name])
-        for name in ("deposits", "cash", "reserved", "cost", "marked", "realised", "fees", "rebates", "equity")
+        for name in (
+            "deposits",
+            "cash",
+            "reserved",
+            "cost",
+            "marked",
+            "realised",
+            "fees",
+            "rebates",
+            "receivable",
+            "equity",
+        )
     }
     return {
         "events": simulation.events,
