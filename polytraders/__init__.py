@@ -6,6 +6,7 @@ Modules:
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
 - `polytraders.data.catalog`: The catalog: recordings as Parquet files, loaded as one ordered stream of event rows.
 - `polytraders.data.checks`: A recording against itself: replay its rows and compare with what its own messages said.
+- `polytraders.data.dated`: A stream and its markets under the venue's rules of their days.
 - `polytraders.data.importer`: Recordings in, one entry of the catalog out.
 - `polytraders.data.inference`: Trades from the books that the venue pushes after each of them, for recordings without trade messages.
 - `polytraders.data.journal`: What an import writes down: event rows, the message table, findings, and the one clock of the stream.
