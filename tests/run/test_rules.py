@@ -20,6 +20,7 @@ from polytraders.run.backtest import run_backtest
 from polytraders.run.replay import replay as replay_run
 from polytraders.store.log import RecordKind
 from polytraders.store.receipts import Receipts
+from polytraders.units import NS_PER_S
 
 ON = EASY | {"engine.merge_shares": "1", "venue.simulated.redemption_delay_s": "1"}
 
@@ -28,9 +29,10 @@ ON = EASY | {"engine.merge_shares": "1", "venue.simulated.redemption_delay_s": "
 def run(tmp_path_factory):
     """A run in which both markets' fee schedules change halfway, with merging and a redemption delay on."""
     plain = session(2_000)
-    at = int(plain.events["ts_recv"][1_000])
+    at, end = int(plain.events["ts_recv"][1_000]), int(plain.events["ts_recv"][-1])
     fees = {"kind": EventKind.FEES, "size": 20_000, "price": 1, "aux": 500_000}
     rows = [(at, fees | {"market": m}) for m in range(2)] + [(at, {"kind": EventKind.TAKER_DELAY, "size": 50_000_000})]
+    rows.append((end + 3 * NS_PER_S, {"kind": EventKind.CLOCK, "market": -1}))  # both markets resolve before it
     change = RuleChange("fees", "crypto", at, "rate 0.07", "rate 0.02", "made up", 2)
     dated = replace(plain, events=merge_rows(plain.events, rows), rules=(change.record(),))
     settings = load_settings(SETTINGS).with_overrides(ON)
@@ -79,9 +81,8 @@ def test_the_receipts_book_the_sets_that_changed(run, tmp_path):
             rows = table[(table["kind"] == EventKind.CHANGE) & (table["market"] == 0)][:3]
             if len(rows) == 3 and not changed:
                 changed.append(True)
-                for seq, what, size in zip(
-                    rows["seq"], (EventKind.SPLIT, EventKind.MERGE, EventKind.MERGE), (20, 5, 0)
-                ):
+                done = ((EventKind.SPLIT, 20), (EventKind.MERGE, 5), (EventKind.MERGE, 0))
+                for seq, (what, size) in zip(rows["seq"], done, strict=True):
                     row = table[table["seq"] == seq]
                     row["kind"], row["size"] = what, size * SHARE
                     table[table["seq"] == seq] = row
