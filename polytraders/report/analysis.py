@@ -122,7 +122,7 @@ class Run:
                 "the run converted NO shares of a neg-risk event",
                 where=str(self.folder),
                 rule="profit is told market by market, and a conversion moves it from one to another",
-                mend="read the run's receipts with `polytraders envelopes`",
+                mend="`polytraders replay` still checks the run; its profit has to be read from the account",
             )
         return self.events[((kind == EventKind.SPLIT) | (kind == EventKind.MERGE)) & (self.events["size"] > 0)]
 

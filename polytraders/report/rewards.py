@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 NS_PER_MINUTE = 60 * NS_PER_S
 MINUTES_PER_DAY = 1_440
+BLOCK = 512
+"""Samples whose books are held at a time."""
+COLUMNS = ("market", "ts", "mid2", "ours", "low", "share", "high")
 
 
 class Terms(NamedTuple):
@@ -91,15 +94,16 @@ def others_range(q1: np.ndarray, q2: np.ndarray, both: np.ndarray, c: int) -> tu
 
 
 @njit
-def _books_at(cells, market, events, times, at, found):
-    """Fill found[k] with the market's cells as they stood at the venue's time at[k]."""
-    row = 0
+def _books_at(cells, market, events, times, row, at, found):
+    """Apply rows from `row` on; fill found[k] with the market's cells as they stood at the venue's time at[k].
+    Returns the first row not applied."""
     for k in range(at.shape[0]):
         while row < events.shape[0] and times[row] <= at[k]:
             book.apply(cells, market, events[row])
             row += 1
         for i in range(cells.shape[0]):
             found[k, i] = cells[i]
+    return row
 
 
 class _Tape(NamedTuple):
@@ -107,9 +111,16 @@ class _Tape(NamedTuple):
     times: np.ndarray  # ns, the venue's clock
 
 
-def _tape(run: Run, market: int) -> _Tape:
-    mine = run.events[(run.events["market"] == market) & (run.events["kind"] <= EventKind.RESOLUTION)]
-    return _Tape(mine, np.maximum.accumulate(np.minimum(mine["ts_event"], mine["ts_recv"])))
+def _tapes(run: Run, markets: list[int]) -> dict[int, _Tape]:
+    """The recording's rows of each of these markets."""
+    events = run.events[(run.events["kind"] <= EventKind.RESOLUTION) & np.isin(run.events["market"], markets)]
+    events = events[np.argsort(events["market"], kind="stable")]
+    found = {}
+    for market in markets:
+        lo, hi = np.searchsorted(events["market"], [market, market + 1])
+        mine = events[lo:hi]
+        found[market] = _Tape(mine, np.maximum.accumulate(np.minimum(mine["ts_event"], mine["ts_recv"])))
+    return found
 
 
 def sample_times(start: int, end: int, seed: int) -> np.ndarray:
@@ -181,42 +192,56 @@ def samples(run: Run, terms: Mapping[int, Terms] | None = None, seed: int = 0) -
 
     stretches = _stretches(run)
     at = sample_times(run.start, run.end, seed)
-    parts = []
-    for market in sorted(set(stretches["market"])):
+    markets = sorted(int(market) for market in set(stretches["market"]))
+    tapes, parts = _tapes(run, markets), []
+    for market in markets:
         mine = stretches[stretches["market"] == market]
-        parts.append(_market_samples(run, int(market), mine, at, (terms or {}).get(int(market))))
-    columns = ["market", "ts", "mid2", "ours", "low", "share", "high"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        parts.append(_market_samples(run, market, tapes[market], mine, at, (terms or {}).get(market)))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
-def _market_samples(run: Run, market: int, mine: pd.DataFrame, at: np.ndarray, terms: Terms | None) -> pd.DataFrame:
+def _market_samples(
+    run: Run, market: int, tape: _Tape, mine: pd.DataFrame, at: np.ndarray, terms: Terms | None
+) -> pd.DataFrame:
     import pandas as pd
 
     rule = reward_rule(run.start)
     terms = terms or market_terms(run, market, rule)
-    tape = _tape(run, market)
     at = at[_known(tape, at)]
     rows, cells = market_rows([SimpleNamespace(**run.markets[market])])
-    row, levels = rows[0], int(rows[0].levels)
     changes = tape.events["kind"] <= EventKind.CHANGE
-    events = np.ascontiguousarray(tape.events[changes])
-    found = np.zeros((len(at), cells), np.int64)
+    events, times = np.ascontiguousarray(tape.events[changes]), tape.times[changes]
     plain = events if JIT else as_rows(events)
-    _books_at(np.zeros(cells, np.int64), row, plain, tape.times[changes], at, found)
-    others = found.reshape(len(at), 2, levels)  # bids, asks
-    ours, standing = np.zeros_like(others, dtype=np.float64), np.zeros_like(others)
+    book_, row, parts = np.zeros(cells, np.int64), 0, []
+    for lo in range(0, len(at), BLOCK):
+        part = at[lo : lo + BLOCK]
+        others = np.zeros((len(part), cells), np.int64)
+        row = _books_at(book_, rows[0], plain, times, row, part, others)
+        parts.append(_scores(others.reshape(len(part), 2, -1), int(rows[0].grid), part, mine, terms, rule))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS[1:]))
+    table.insert(0, "market", market)
+    return table
+
+
+def _scores(
+    others: np.ndarray, grid: int, at: np.ndarray, mine: pd.DataFrame, terms: Terms, rule: RewardRule
+) -> pd.DataFrame:
+    """Samples of one market from the book at each. others: int64[len(at), 2 (bids, asks), levels], micro-shares."""
+    import pandas as pd
+
+    levels = others.shape[2]
+    ours, standing = np.zeros(others.shape), np.zeros_like(others)
     for bid, price, size, start, since, until in mine[["bid", "price", "size", "start", "since", "until"]].to_numpy():
         lo, hi = np.searchsorted(at, [since, until])
-        standing[lo:hi, 1 - bid, price // row.grid] += size
+        standing[lo:hi, 1 - bid, price // grid] += size
         lo = max(lo, int(np.searchsorted(at, start + terms.min_rest)))
         if size >= terms.min_size:
-            ours[lo:hi, 1 - bid, price // row.grid] += size
+            ours[lo:hi, 1 - bid, price // grid] += size
     there = others + standing >= terms.min_size
-    prices = np.arange(levels) * int(row.grid)
+    prices = np.arange(levels) * grid
     bid = np.where(there[:, 0].any(1), prices[levels - 1 - there[:, 0, ::-1].argmax(1)], -1)
     ask = np.where(there[:, 1].any(1), prices[there[:, 1].argmax(1)], -1)
     mid2 = bid + ask
-    scored = (bid >= 0) & (ask >= 0) & (bid < ask)
     distance = np.stack([mid2[:, None] - 2 * prices, 2 * prices - mid2[:, None]], axis=1)
     score = order_scores(distance, terms.max_spread)
     both = (mid2 < 2 * rule.low) | (mid2 > 2 * rule.high)
@@ -225,14 +250,14 @@ def _market_samples(run: Run, market: int, mine: pd.DataFrame, at: np.ndarray, t
     own = maker_score(q[:, 0], q[:, 1], both, rule.side)
     least, most = others_range(theirs[:, 0], theirs[:, 1], both, rule.side)
     one = maker_score(theirs[:, 0], theirs[:, 1], both, rule.side)
-    scored &= own + most > 0  # otherwise nobody scores, and there is nothing to share
 
     def share(rest: np.ndarray) -> np.ndarray:
         return np.divide(own, own + rest, out=np.zeros_like(own), where=own > 0)
 
-    table = pd.DataFrame({"market": market, "ts": at, "mid2": mid2, "ours": own})
-    table["low"], table["share"], table["high"] = share(most), share(one), share(least)
-    return table[scored]
+    values = (at, mid2, own, share(most), share(one), share(least))
+    table = pd.DataFrame(dict(zip(COLUMNS[1:], values, strict=True)))
+    # without two sides there is no mid; without anybody's score nothing to share
+    return table[(bid >= 0) & (ask >= 0) & (bid < ask) & (own + most > 0)]
 
 
 class Estimate(NamedTuple):
