@@ -7,6 +7,7 @@ Modules:
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
 - `polytraders.data.catalog`: The catalog: recordings as Parquet files, loaded as one ordered stream of event rows.
 - `polytraders.data.checks`: A recording against itself: replay its rows and compare with what its own messages said.
+- `polytraders.data.dated`: A stream and its markets under the venue's rules of their days.
 - `polytraders.data.importer`: Recordings in, one entry of the catalog out.
 - `polytraders.data.inference`: Trades from the books that the venue pushes after each of them, for recordings without trade messages.
 - `polytraders.data.journal`: What an import writes down: event rows, the message table, findings, and the one clock of the stream.
@@ -35,6 +36,7 @@ Modules:
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
+- `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
 - `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
 - `polytraders.research.queue`: What a recording itself says about queues: virtual orders, and what happened before and behind them.

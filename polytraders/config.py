@@ -66,6 +66,9 @@ class Engine(Part):
     )
     sample_interval_s: int = Field(1, ge=1, le=3_600, description="s between account samples")
     full_panel: bool = Field(False, description="compute the votes after a REJECT too")
+    merge_shares: Exact = Field(
+        Decimal(0), ge=0, le=10**6, decimal_places=2, description="merge complete sets from this many on; 0 = never"
+    )
 
     @property
     def decide_interval_ns(self) -> int:
@@ -78,6 +81,11 @@ class Engine(Part):
     @property
     def sample_interval_ns(self) -> int:
         return self.sample_interval_s * units.NS_PER_S
+
+    @property
+    def merge_least_micro(self) -> int:
+        """Smallest number of complete sets that is merged, micro-shares."""
+        return units.size_micro(self.merge_shares)
 
 
 class Portfolio(Part):
@@ -102,6 +110,7 @@ class Simulated(Part):
     entry_latency_ms: int = Field(50, ge=0, le=10_000, description="our request to the venue's engine")
     response_latency_ms: int = Field(50, ge=0, le=10_000, description="the venue's engine to our answer")
     fees: bool = Field(True, description="charge each market's own fee schedule")
+    redemption_delay_s: int = Field(0, ge=0, le=864_000, description="s from a resolution until its payout is cash")
 
     @property
     def entry_latency_ns(self) -> int:
@@ -110,6 +119,10 @@ class Simulated(Part):
     @property
     def response_latency_ns(self) -> int:
         return self.response_latency_ms * units.NS_PER_MS
+
+    @property
+    def redemption_delay_ns(self) -> int:
+        return self.redemption_delay_s * units.NS_PER_S
 
 
 class Venue(Part):

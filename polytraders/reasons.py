@@ -1042,6 +1042,26 @@ register(
 register(
     "",
     """
+    5820 EXEC_SETS_SENT INFO
+    The venue was asked to make, merge or convert complete sets; no order is concerned.
+    Shares of both outcomes are being exchanged for money, or money for shares.
+    Nothing to do; the venue's answer follows.
+    5821 EXEC_SETS_CHANGED INFO
+    Complete sets were made, merged or converted; a YES and a NO share of a market are worth 1 pUSD.
+    Shares of both outcomes were exchanged for money, or money for shares.
+    Nothing to do.
+    5822 EXEC_SETS_REFUSED WARN
+    The venue did not make, merge or convert complete sets: free cash or free shares do not cover them.
+    Shares could not be exchanged for money; nothing has changed.
+    Compare our positions with the venue's; they should not differ.
+    5823 EXEC_MARKET_REDEEMED INFO
+    What a resolved market owed has become cash.
+    The payout of a decided market has arrived.
+    Nothing to do.
+    5824 EXEC_RULE_CHANGED INFO
+    A rule of the venue changed inside the run: a fee schedule or a taker delay.
+    The exchange changed its fees or waiting times for this market.
+    Look at the rules the report lists; results before and after are not under the same terms.
     5900 EXEC_FILL INFO
     The venue filled the order, or a part of it.
     Your order was traded.

@@ -26,7 +26,7 @@ class EventKind(IntEnum):
     TRADE = 4  # price, size, side = aggressor's side in YES space
     TICK_SIZE = 5  # price = new tick in pips, aux = old tick in pips
     STATUS = 6  # aux = Status
-    RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000)
+    RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000), aux = 1: paid by a later REDEMPTION
     SIGNAL = 8  # aux = signal number, size = value x 1e6
     CLOCK = 9  # time passed and nothing else
     ORDER_ACK = 10  # aux = order id: accepted and resting (or delayed)
@@ -41,6 +41,12 @@ class EventKind(IntEnum):
     CONFIG = 19  # aux = bot number, price = parameter slot, size = new kernel value
     FEED_UP = 20  # market data of this market (or of all, market = -1) is live again
     FEED_DOWN = 21  # market data of this market (or of all, market = -1) is lost
+    FEES = 22  # size = fee rate in ppm, price = exponent, aux = maker rebate in ppm of the fee: in force from here on
+    TAKER_DELAY = 23  # size = ns a crossing order waits at the venue before it is matched: in force from here on
+    REDEMPTION = 24  # what a resolved market owes us has become cash
+    SPLIT = 25  # size = micro-shares of both outcomes made from cash, aux = action id; size 0 = refused
+    MERGE = 26  # size = micro-shares of both outcomes turned into cash, aux = action id; size 0 = refused
+    CONVERT = 27  # size = micro-shares of NO converted in each market of the index set, price = that set; 0 = refused
 
 
 class Flag(IntEnum):
@@ -92,6 +98,9 @@ class ActionKind(IntEnum):
     SUBMIT = 1
     CANCEL = 2
     CANCEL_ALL = 3
+    SPLIT = 4  # size = micro-shares of both outcomes to make from cash
+    MERGE = 5  # size = micro-shares of both outcomes to turn into cash
+    CONVERT = 6  # size = micro-shares of NO, price = index set: bit k = k-th market of the group, counted from `market`
 
 
 class Verdict(IntEnum):
@@ -204,4 +213,5 @@ SAMPLE = np.dtype(
         ("rebates", "<i8"),
     ]
 )
-"""The account at one time: written on a fixed grid of event time when it has changed, and after every fill."""
+"""The account at one time: written on a fixed grid of event time when it has changed, and after every fill, payout and
+change of complete sets. What resolved markets still owe us is equity - cash - reserved - marked - rebates."""

@@ -32,6 +32,7 @@ import numpy as np
 import orjson
 
 from polytraders.config import home
+from polytraders.data.dated import in_force
 from polytraders.data.markets import MarketInfo
 from polytraders.errors import DamageError, UsageError
 from polytraders.rows import EVENT, EventKind, Flag
@@ -75,6 +76,7 @@ class Session:
     events: EVENT rows, one stream ordered by (ts_recv, seq); `market` indexes `markets`.
     pin: what identifies the data: recording, source files and day files with SHA-256, rows, selection.
     quality: counts by kind of the whole recording. notes: what is inferred or assumed, as sentences.
+    rules: the venue's rules that changed inside the stream (see `dated.RuleChange`).
     """
 
     name: str
@@ -83,6 +85,7 @@ class Session:
     pin: dict[str, Any]
     quality: dict[str, int]
     notes: tuple[str, ...]
+    rules: tuple[dict[str, Any], ...] = ()
 
 
 class Catalog:
@@ -153,8 +156,9 @@ class Catalog:
 
     def markets(self, name: str) -> tuple[MarketInfo, ...]:
         """The market table, in the order of the event rows' `market`."""
-        wanted = [column.name for column in fields(MarketInfo)]
-        rows = self.table(name, "markets").select(wanted).to_pylist()
+        table = self.table(name, "markets")
+        wanted = [column.name for column in fields(MarketInfo) if column.name in table.column_names]
+        rows = table.select(wanted).to_pylist()
         return tuple(MarketInfo(**{**row, "assumed": tuple(row["assumed"])}) for row in rows)
 
     def load(
@@ -164,8 +168,9 @@ class Catalog:
 
         markets: condition ids or slugs to keep (default all). start, end: ns of receive time, start
         inclusive, end exclusive; a session that starts late begins with the books as they stood,
-        under the times at which they were last confirmed. Raises UsageError for a name that does not
-        exist, DamageError when a file is not what was written.
+        under the times at which they were last confirmed. Rules of the venue that nothing in the recording
+        tells are those of their day (`dated.in_force`). Raises UsageError for a name that does not exist,
+        DamageError when a file is not what was written.
         """
         manifest = self.manifest(name)
         infos = self.markets(name)
@@ -184,7 +189,11 @@ class Catalog:
             "end": None,
         }
         session = Session(name, events, infos, pin, dict(manifest["quality"]), tuple(manifest["notes"]))
-        return session if start is None and end is None else window(session, start, end)
+        if start is not None or end is not None:
+            session = window(session, start, end)
+        events, infos, changes = in_force(session.events, infos)
+        rules = tuple(change.record() for change in changes)
+        return replace(session, events=events, markets=infos, rules=rules)
 
     def _events(self, name: str, manifest: dict[str, Any]) -> np.ndarray:
         import pyarrow as pa

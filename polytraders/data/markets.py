@@ -23,6 +23,7 @@ from polytraders.units import (
     ONE,
     TICKS_PIPS,
     UnitError,
+    money_micro,
     ns_from_iso,
     price_pips,
     size_micro,
@@ -36,8 +37,11 @@ class MarketInfo:
     """One market of a session.
 
     tick: pips at the start. grid: finest tick of the recording, pips. min_size: micro-shares.
-    fee_rate, rebate_rate: ppm. end_ts: ns, 0 = unknown. event_id: id of the event ("" = unknown);
+    fee_rate, rebate_rate: ppm. taker_delay: ns a crossing order waits at the venue.
+    end_ts: ns, 0 = unknown. event_id: id of the event ("" = unknown);
     the markets of one neg-risk event share it. assumed: fields that the recording does not tell.
+    reward_pool (micro-pUSD a day), reward_min_size (micro-shares), reward_max_spread (pips): liquidity rewards, all 0
+    where the recording does not tell them.
     """
 
     condition_id: str
@@ -55,6 +59,10 @@ class MarketInfo:
     event_id: str
     end_ts: int
     assumed: tuple[str, ...] = ()
+    taker_delay: int = 0
+    reward_pool: int = 0
+    reward_min_size: int = 0
+    reward_max_spread: int = 0
 
 
 @dataclass(slots=True)
@@ -71,6 +79,8 @@ class Facts:
     event_id: str | None = None
     end_ts: int | None = None
     fee: tuple[int, int, int] | None = None
+    taker_delay: int | None = None
+    rewards: tuple[int, int, int] = (0, 0, 0)
 
 
 def _first(record: dict[str, Any], *names: str) -> Any:
@@ -126,6 +136,30 @@ def _fee(record: dict[str, Any]) -> tuple[int, int, int] | None:
     )
 
 
+def _delay(record: dict[str, Any]) -> int | None:
+    """Taker delay in ns as the market states it (sports, 1 ... 3 s); None when it states none.
+
+    The venue applies it from the start of the game on; here it holds from the first row, which only slows takers.
+    """
+    seconds = _first(record, "seconds_delay", "secondsDelay")
+    return _within(int(seconds), 1, 60, "taker delay in s") * NS_PER_S if seconds else None
+
+
+def _rewards(record: dict[str, Any]) -> tuple[int, int, int]:
+    """(pool in micro-pUSD a day, smallest size in micro-shares, largest spread in pips) of a market's liquidity rewards
+    in either spelling of the venue; zeros where there are none."""
+    told = record.get("rewards") if isinstance(record.get("rewards"), dict) else {}
+    least = _first(told, "min_size") or _first(record, "rewardsMinSize")
+    spread = _first(told, "max_spread") or _first(record, "rewardsMaxSpread")  # in cents
+    if not least or not spread:
+        return 0, 0, 0
+    rates = [rate.get("rewards_daily_rate") for rate in told.get("rates") or []]
+    rates += [rate.get("rewardsDailyRate") for rate in record.get("clobRewards") or []]
+    pool = sum(money_micro(str(rate)) for rate in rates if rate)
+    pips = size_micro(str(spread)) // 10_000
+    return pool, size_micro(str(least)), _within(pips, 1, ONE, "largest rewarded spread in pips")
+
+
 def _end(record: dict[str, Any]) -> int | None:
     value = _first(record, "end_ts", "endTs", "endDate", "end_date_iso")
     if value is None:
@@ -147,6 +181,7 @@ def _spelled_out(record: dict[str, Any]) -> dict[str, Any]:
         "min_order_size": record.get("mos"),
         "neg_risk": record.get("nr", False),  # false values are left out there
         "fee_schedule": {"rate": fee["r"], "exponent": fee["e"]} if fee else None,
+        "seconds_delay": record.get("sd"),
     }
 
 
@@ -178,6 +213,8 @@ def facts_from(record: dict[str, Any]) -> Facts | None:
         event_id=None if event_id is None else str(event_id),
         end_ts=_end(record),
         fee=_fee(record),
+        taker_delay=_delay(record),
+        rewards=_rewards(record),
     )
 
 
@@ -409,6 +446,12 @@ def describe(market: Market) -> tuple[MarketInfo, dict[str, str]]:
         event_id=facts.event_id or "",
         end_ts=pick("end_ts", (facts.end_ts, RECORDED), (rules.end_from_slug(slug) or None, INFERRED), (0, ASSUMED)),
         assumed=(),
+        taker_delay=pick(
+            "taker_delay", (facts.taker_delay, RECORDED), (rules.taker_delay(slug, market.first_event), ASSUMED)
+        ),
+        reward_pool=facts.rewards[0],
+        reward_min_size=facts.rewards[1],
+        reward_max_spread=facts.rewards[2],
     )
     assumed = tuple(sorted(name for name, origin in source.items() if origin == ASSUMED))
     return MarketInfo(

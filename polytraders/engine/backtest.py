@@ -39,6 +39,7 @@ class VenueModel:
     queue_power: int = 3
     partial_fills: bool = True
     fees: bool = True
+    redemption_delay: int = 0  # ns from a resolution until what it pays can be spent
 
     def names(self) -> dict[str, str]:
         """Model by role, as words for people."""
@@ -50,6 +51,7 @@ class VenueModel:
             "fees": "market schedule" if self.fees else "none",
             "liquidity": "recorded book, not consumed by our fills",
             "settlement": "at match",
+            "redemption": f"{self.redemption_delay / 1e9:g} s after resolution" if self.redemption_delay else "at once",
         }
 
 
@@ -145,20 +147,25 @@ class Prepared:
     infos: tuple[MarketLike, ...]
     times: np.ndarray  # int64[n], ns, venue time of the k-th event in venue order
     order: np.ndarray  # int64[n] that order, empty when it is the receive order
+    fees: bool  # what of the venue's models is in it, see `VenueModel`
+    redemption_delay: int  # ns
 
 
-def prepare(events: np.ndarray, infos: Sequence[MarketLike], name: str = "events") -> Prepared:
+def prepare(
+    events: np.ndarray, infos: Sequence[MarketLike], name: str = "events", venue: VenueModel = VenueModel()
+) -> Prepared:
     """Check a stream and put it in the venue's order.
 
-    events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`.
+    events: EVENT[n] ordered by (ts_recv, seq); `market` indexes `infos`. venue: whether it charges fees and when it
+    redeems are part of the stream.
     Raises DataError when the stream is not one (see `check_events`), ValueError when it is empty.
     """
     check_events(events, infos, name)
     if not len(events):
         raise ValueError("a backtest needs at least one event")
-    events = np.ascontiguousarray(events)
+    events = np.ascontiguousarray(_under(venue, events))
     times, order = loop.venue_schedule(_plain(events), len(infos))
-    return Prepared(events, tuple(infos), times, order)
+    return Prepared(events, tuple(infos), times, order, venue.fees, venue.redemption_delay)
 
 
 def simulate(
@@ -170,7 +177,8 @@ def simulate(
     **options: Any,
 ) -> Simulation:
     """Backtest a pipeline on a stream: `prepare`, then `simulate_prepared`, whose options it takes."""
-    return simulate_prepared(prepare(events, infos, name), pipeline, **options)
+    prepared = prepare(events, infos, name, options.get("venue", VenueModel()))
+    return simulate_prepared(prepared, pipeline, **options)
 
 
 def simulate_prepared(
@@ -183,6 +191,7 @@ def simulate_prepared(
     sample_interval: int = 1_000_000_000,
     rejudge: int = 0,
     full_panel: bool = False,
+    merge_least: int = 0,
     sink: Sink | None = None,
     keep_events: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -193,12 +202,15 @@ def simulate_prepared(
     ----------
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
     rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
+    merge_least: micro-shares; complete sets of at least this many are merged into cash, 0 = never.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
 
     Raises RuntimeError when the books do not balance.
     """
+    if (venue.fees, venue.redemption_delay) != (prepared.fees, prepared.redemption_delay):
+        raise ValueError("the stream was prepared for a venue with other fees or another redemption delay")
     events, infos = _plain(prepared.events), prepared.infos
     state = new_state(
         infos,
@@ -208,6 +220,7 @@ def simulate_prepared(
         sample_interval=sample_interval,
         rejudge=rejudge,
         full_panel=full_panel,
+        merge_least=merge_least,
     )
     if not venue.fees:
         state.markets["fee_rate"] = 0
@@ -241,6 +254,27 @@ def simulate_prepared(
     seconds = time.perf_counter() - began
     _assert_balanced(state)
     return Simulation(state, simulated, int(state.clock[0].seq), seconds)
+
+
+def _under(venue: VenueModel, events: np.ndarray) -> np.ndarray:
+    """The stream as the venue's models have it: without fee schedules where none are charged, and with the
+    redemption of what resolves inside it. A redemption after the end of the data is not seen: it stays owed."""
+    if not venue.fees:
+        events = events[events["kind"] != EventKind.FEES]
+    if not venue.redemption_delay:
+        return events
+    events = events.copy()
+    resolved = events["kind"] == EventKind.RESOLUTION
+    events["aux"][resolved] = 1
+    paid = events[resolved]
+    paid["kind"], paid["aux"], paid["price"] = EventKind.REDEMPTION, 0, 0
+    paid["flags"] |= Flag.LAST
+    for clock in ("ts_recv", "ts_event"):
+        paid[clock] += venue.redemption_delay
+    paid = paid[paid["ts_recv"] <= events["ts_recv"][-1]]
+    events = np.insert(events, np.searchsorted(events["ts_recv"], paid["ts_recv"]), paid)
+    events["seq"] = np.arange(len(events))
+    return events
 
 
 def feed(

@@ -1,11 +1,13 @@
 """Cash, reservations and positions, to the micro-pUSD.
 
 Invariants, after every event
-    L1  cash + reserved + cost + rebates = deposits + realised - fees + rebates accrued
+    L1  cash + reserved + cost + rebates + receivable = deposits + realised - fees + rebates accrued
         (rebates are a receivable until paid, so both sides carry them)
     L2  reserved is the sum of what open buy orders hold back; a position's reserved shares that of its open sells
     L3  nothing reserved outlives its order; free cash and free shares are never negative
     L4  selling everything leaves a cost of exactly zero
+    L5  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
+    L6  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
 """
 
 from __future__ import annotations
@@ -102,11 +104,15 @@ def book_fill(account, position, outcome, side, price, size, fee, rebate):
 
 
 @njit
-def settle(account, position, payout):
-    """Turn both holdings into cash at `payout` pips per YES share."""
+def settle(account, position, payout, later=0):
+    """Turn both holdings into `payout` pips per YES share: cash, or a receivable until `redeem`."""
     value = (position.yes * payout + position.no * (ONE - payout)) // ONE
     cost = position.yes_cost + position.no_cost
-    account.cash += value
+    if later:
+        account.receivable += value
+        position.receivable += value
+    else:
+        account.cash += value
     account.cost -= cost
     account.realised += value - cost
     position.realised += value - cost
@@ -115,18 +121,157 @@ def settle(account, position, payout):
 
 
 @njit
+def redeem(account, position):
+    """What a resolved market owes us becomes cash."""
+    account.cash += position.receivable
+    account.receivable -= position.receivable
+    position.receivable = 0
+
+
+@njit
 def mark(account, position, mark2):
     """Value both holdings at mid = mark2 / 2 pips and bring the account's equity up to it."""
     if mark2 > 0:
         value = (position.yes * mark2 + position.no * (2 * ONE - mark2)) // (2 * ONE)
-    else:  # never seen two-sided: at cost, there is nothing better
+    else:  # never seen two-sided: pairs at 1 pUSD, the rest at cost, there is nothing better
         value = position.yes_cost + position.no_cost
+        pairs = min(position.yes, position.no)
+        if pairs > 0:
+            yes_cost = part_of_cost(position.yes_cost, pairs, position.yes)
+            value += pairs - yes_cost - part_of_cost(position.no_cost, pairs, position.no)
     account.marked += value - position.marked
     position.marked = value
-    account.equity = account.cash + account.reserved + account.marked + account.rebates
+    account.equity = account.cash + account.reserved + account.marked + account.rebates + account.receivable
+
+
+# ------------------------------------------------------------------------------------------------ complete sets
+
+
+@njit
+def split(account, position, size, mark2):
+    """Make `size` YES and as many NO out of cash. Their cost is shared out at mid, so neither starts with a profit."""
+    yes_cost = size * (mark2 if mark2 > 0 else ONE) // (2 * ONE)
+    account.cash -= size
+    account.cost += size
+    position.yes += size
+    position.no += size
+    position.yes_cost += yes_cost
+    position.no_cost += size - yes_cost
+
+
+@njit
+def merge(account, position, size):
+    """Turn `size` YES and as many NO into cash at 1 pUSD a pair."""
+    yes_cost = part_of_cost(position.yes_cost, size, position.yes)
+    no_cost = part_of_cost(position.no_cost, size, position.no)
+    position.yes -= size
+    position.no -= size
+    position.yes_cost -= yes_cost
+    position.no_cost -= no_cost
+    account.cash += size
+    account.cost -= yes_cost + no_cost
+    account.realised += size - yes_cost - no_cost
+    position.realised += size - yes_cost - no_cost
+
+
+@njit
+def convert(account, markets, positions, first, index_set, size, fee_bps):
+    """Neg-risk conversion: `size` NO in each of the m markets of the set become (m - 1) pUSD a share and one YES share
+    in every other market of the event, less a fee of `fee_bps` of the size.
+
+    index_set: bit k stands for the k-th market of the ring that begins at `first`. The cost of the NO shares is paid
+    back first; what cash does not cover goes over to the YES shares in equal parts, and only cash beyond it is profit.
+    """
+    n, m, cost, at = 0, 0, 0, first
+    while n == 0 or at != first:
+        if index_set >> n & 1:
+            position = positions[at]
+            part = part_of_cost(position.no_cost, size, position.no)
+            position.no -= size
+            position.no_cost -= part
+            cost += part
+            m += 1
+        n += 1
+        at = markets[at].group_next
+    kept = size - size * fee_bps // 10_000
+    cash = (m - 1) * kept
+    carried = max(cost - cash, 0) if n > m else 0
+    each = carried // (n - m) if n > m else 0
+    rest = carried - each * (n - m)
+    for k in range(n):
+        if not index_set >> k & 1:
+            position = positions[at]
+            position.yes += kept
+            position.yes_cost += each + rest
+            rest = 0
+        at = markets[at].group_next
+    account.cash += cash
+    account.cost += carried - cost
+    account.realised += cash + carried - cost
+    positions[first].realised += cash + carried - cost
+
+
+# ------------------------------------------------------------------------------------------------ neg-risk events
+#
+# At most one outcome of an event wins. If outcome k does, its YES shares and every other market's NO shares pay:
+#
+#     paid_k = sum_i no_i + yes_k - no_k
+#
+# An open order is taken as filled in the outcomes it hurts and as unfilled in those it helps: a buy of YES costs its
+# money in every other outcome, a buy of NO in its own. The outcomes of the event that this run does not know count as
+# one in which we hold nothing, so an event of which the run has only a part is never valued too high.
+# Open sells count as shares still held.
+
+
+@njit
+def _lean(position):
+    """What one market adds to `group_base` if its outcome wins, micro-pUSD."""
+    return position.yes - position.no + position.yes_buying - position.no_buying
+
+
+@njit
+def survey_group(markets, positions, market):
+    """Fill the group fields of the market's position from all markets of its event that are still open."""
+    position = positions[market.id]
+    base = position.no - position.yes_buying
+    cost = position.yes_cost + position.no_cost
+    others, at = 0, market.group_next
+    while at != market.id:
+        other = positions[at]
+        base += other.no - other.yes_buying
+        cost += other.yes_cost + other.no_cost
+        others = min(others, _lean(other))
+        at = markets[at].group_next
+    position.group_base = base
+    position.group_cost = cost
+    position.group_others = others
+
+
+@njit
+def group_loss(position):
+    """Largest loss over the outcomes of the event, micro-pUSD at cost before fees; negative = a sure profit.
+    Needs the fields of `survey_group`."""
+    return position.group_cost - position.group_base - min(position.group_others, _lean(position))
+
+
+@njit
+def group_loss_with(position, intent):
+    """`group_loss` once the intent's order is open too, in place of the quote that it keeps."""
+    at_stake = intent.price * intent.size // ONE
+    if intent.side == Side.SELL:  # giving up a share that would have paid 1
+        at_stake = intent.size - at_stake
+    else:
+        at_stake = max(at_stake - intent.replaces, 0)
+    base, lean = position.group_base, _lean(position)
+    if intent.side == intent.outcome:  # a buy of YES, a sale of NO: it hurts when another outcome wins
+        base -= at_stake
+        lean += at_stake
+    else:
+        lean -= at_stake
+    return position.group_cost - base - min(position.group_others, lean)
 
 
 def identity_gap(account, /) -> int:
     """L1 as a number: zero when the books balance. Micro-pUSD."""
-    left = account.cash + account.reserved + account.cost + account.rebates
+    left = account.cash + account.reserved + account.cost + account.rebates + account.receivable
     return int(left - (account.deposits + account.realised - account.fees + account.rebates))

@@ -181,6 +181,12 @@ def _venue_times(events, times, latest):
     return rising
 
 
+def venue_times(events: np.ndarray, markets: int) -> tuple[np.ndarray, bool]:
+    """(int64[n] ns, True when they never fall): when each row of a stream of `markets` markets happens at the venue."""
+    times = np.empty(len(events), np.int64)
+    return times, bool(compiled("venue_times")(events, times, np.zeros(markets + 1, np.int64)))
+
+
 def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.ndarray]:
     """(times, order) of a stream of `markets` markets at the venue.
 
@@ -188,8 +194,8 @@ def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.nda
     before the row that arrived ahead of it: arrival order is the order the venue applied.
     `order` is empty when sorting by that time changes nothing.
     """
-    times = np.empty(len(events), np.int64)
-    if compiled("venue_times")(events, times, np.zeros(markets + 1, np.int64)):
+    times, rising = venue_times(events, markets)
+    if rising:
         return times, np.empty(0, np.int64)
     order = np.argsort(times, kind="stable")
     return times[order], order

@@ -9,6 +9,9 @@ What fills us
     trade        a print at our price first eats the queue ahead of us, then us; a print through
                  our price eats us first
     crossing     a level that appears at or through our price on the other side trades with us
+Complete sets are split, merged and converted when the request arrives, at 1 pUSD a pair and without a fee. A run's
+markets of a neg-risk event are taken for all of them: what a conversion would give in others is not received.
+
 What does not: our fills do not remove the recorded liquidity we took, and nobody reacts to us.
 
 Queue models (`VENUE.queue_model`)
@@ -31,7 +34,7 @@ import numpy as np
 from polytraders.engine import book as bk
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, fee_nano, fee_units
 from polytraders.engine.jit import inline, njit
-from polytraders.engine.ledger import book_fill, free_shares, hold, need, settle
+from polytraders.engine.ledger import book_fill, convert, free_shares, hold, merge, need, redeem, settle, split
 from polytraders.engine.state import ACCOUNT, MARKET, MAX_ORDERS, POSITION, records
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Side, Status
@@ -453,6 +456,35 @@ def _cancel_market(venue, market, code):
         _cancel(venue, venue.orders[venue.heads[market]].id, market, code)
 
 
+@njit
+def _change_sets(core, account, markets, positions, answers, action):
+    """Split, merge or convert as the collateral contracts do; a refusal answers with size 0. Orders keep what they
+    hold back: only free cash and free shares count."""
+    market, position, size = markets[action.market], positions[action.market], action.size
+    done = size > 0 and size % CENT_SHARE == 0
+    if action.kind == ActionKind.SPLIT:
+        kind = EventKind.SPLIT
+        if done := done and size <= account.cash and market.status != Status.RESOLVED:
+            split(account, position, size, market.mark2)
+    elif action.kind == ActionKind.MERGE:
+        kind = EventKind.MERGE
+        if done := done and size <= min(free_shares(position, Outcome.YES), free_shares(position, Outcome.NO)):
+            merge(account, position, size)
+    else:
+        kind = EventKind.CONVERT
+        n, chosen, at = 0, 0, action.market
+        while n == 0 or at != action.market:
+            if n < 63 and action.price >> n & 1:
+                chosen += 1
+                done = done and size <= free_shares(positions[at], Outcome.NO)
+            done = done and markets[at].status != Status.RESOLVED
+            n += 1
+            at = markets[at].group_next
+        if done := done and market.group >= 0 and 2 <= n < 64 and chosen > 0 and action.price >> n == 0:
+            convert(account, markets, positions, action.market, action.price, size, 0)
+    _answer(core, answers, kind, action.market, action.order_id, action.price, size if done else 0, 0, 0, 0)
+
+
 @inline
 def arrive(venue):
     """The first action in flight reaches the venue at its arrival time."""
@@ -467,6 +499,8 @@ def arrive(venue):
     elif action.kind == ActionKind.CANCEL_ALL:
         for market in range(core.n_markets):
             _cancel_market(venue, market, Code.EXEC_CANCELLED)
+    else:
+        _change_sets(venue.core[0], venue.account[0], venue.markets, venue.positions, venue.answers, action)
 
 
 @inline
@@ -605,4 +639,10 @@ def observe(venue, event, now):
     elif kind == EventKind.RESOLUTION:
         market.status = Status.RESOLVED
         _cancel_market(venue, event.market, Code.EXEC_CANCELLED_MARKET_RESOLVED)
-        settle(venue.account[0], venue.positions[event.market], event.price)
+        settle(venue.account[0], venue.positions[event.market], event.price, event.aux)
+    elif kind == EventKind.REDEMPTION:
+        redeem(venue.account[0], venue.positions[event.market])
+    elif kind == EventKind.FEES:
+        market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
+    elif kind == EventKind.TAKER_DELAY:
+        market.taker_delay = event.size

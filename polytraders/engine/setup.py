@@ -29,6 +29,7 @@ class MarketLike(Protocol):
     fee_rate: int
     fee_exponent: int
     rebate_rate: int
+    neg_risk: bool
     event_id: str
     end_ts: int
 
@@ -81,25 +82,28 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
     """Fresh MARKET rows with their book geometry, and the number of book cells they need."""
     markets, offset = s.records(s.MARKET, len(infos)), 0
     groups: dict[str, int] = {}
-    last: dict[int, int] = {}  # event -> its market before this one
+    events: dict[str, list[int]] = {}
     for i, info in enumerate(infos):
         levels, recip = geometry(info.grid)
         row = markets[i]
         row.id = i
-        row.group = groups.setdefault(info.event_id, len(groups)) if info.event_id else -1
-        row.peer = i
-        if row.group in last:  # into the ring of its event, behind the one before
-            before = markets[last[row.group]]
-            row.peer, before.peer = before.peer, i
-        if row.group >= 0:
-            last[int(row.group)] = i
+        row.group, row.peer, row.group_next = -1, i, i
+        if info.event_id:
+            events.setdefault(info.event_id, []).append(i)
+        if info.event_id and info.neg_risk:  # the markets of any other event do not exclude each other
+            row.group = groups.setdefault(info.event_id, len(groups))
         row.tick, row.min_size, row.end_ts = info.tick, info.min_size, info.end_ts
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
+        row.taker_delay = getattr(info, "taker_delay", 0)  # logs from before it was known have none
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
         row.best[:] = NO_BID, NO_ASK
         offset += 2 * levels
+    for ring in events.values():
+        markets["peer"][ring] = ring[1:] + ring[:1]
+        grouped = [i for i in ring if markets[i].group >= 0]
+        markets["group_next"][grouped] = grouped[1:] + grouped[:1]
     return markets, offset
 
 
@@ -112,13 +116,14 @@ def new_state(
     sample_interval: int,
     rejudge: int = 0,
     full_panel: bool = False,
+    merge_least: int = 0,
 ) -> s.State:
-    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns."""
+    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares."""
     n, b = len(infos), len(pipeline.bots) + 1
     markets, cells = market_rows(infos)
     clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
-    clock["rejudge"], clock["n_free"] = rejudge, s.MAX_ORDERS
+    clock["rejudge"], clock["n_free"], clock["merge_least"] = rejudge, s.MAX_ORDERS, merge_least
     clock["n_markets"], clock["n_bots"] = n, b
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
@@ -181,6 +186,11 @@ def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "e
     refuse(priced & (price % grid != 0), "price off the market's grid", "price is a multiple of the grid")
     refuse(priced & (events["size"] < 0), "negative size", "size >= 0")
     refuse((events["side"] < 0) | (events["side"] > 1), "unknown side", "side is 0 or 1")
+    fees = kind == rows.EventKind.FEES
+    refuse(fees & ((events["size"] < 0) | (events["size"] > 10**6)), "a fee rate outside 0 ... 1", "rates are ppm")
+    refuse(fees & ((price < 0) | (price > 2)), "an unknown fee exponent", "the exponent is 0, 1 or 2")
+    payout = (kind == rows.EventKind.RESOLUTION) & ~np.isin(price, (0, 5_000, 10_000))
+    refuse(payout, "an unknown payout", "a YES share pays 0, 0.5 or 1 pUSD")
     refuse(np.diff(events["ts_recv"], prepend=events["ts_recv"][:1]) < 0, "time runs backwards", "ordered by ts_recv")
 
 

@@ -55,14 +55,17 @@ MARKET = np.dtype(
         # identity and rules
         ("id", "<i8"),  # index in the run's market table
         ("group", "<i8"),  # neg-risk event index, -1 = none
+        ("group_next", "<i8"),  # the next market of the same event, a ring; itself when alone
         ("tick", "<i8"),  # pips, in force now
         ("min_size", "<i8"),  # micro-shares
         ("fee_rate", "<i8"),  # ppm
         ("fee_exponent", "<i8"),
         ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
+        ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
         ("end_ts", "<i8"),  # ns, scheduled close, 0 = unknown
         ("status", "<i8"),  # rows.Status
         ("payout", "<i8"),  # pips per YES share once RESOLVED, else -1
+        ("redeeming", "<i8"),  # 1 = RESOLVED, and what it pays us is not cash yet
         # book geometry (see engine.book): level i stands for price i * grid
         ("grid", "<i8"),  # pips
         ("recip", "<i8"),  # 2^32 / grid rounded up: price -> level without a division
@@ -126,6 +129,12 @@ POSITION = np.dtype(
         ("fees", "<i8"),  # micro-pUSD paid
         ("rebates", "<i8"),  # micro-pUSD accrued
         ("marked", "<i8"),  # micro-pUSD, value of both holdings at mid, as counted in Account.marked
+        ("receivable", "<i8"),  # micro-pUSD that the resolved market owes us
+        ("merging", "<i8"),  # micro-shares of both outcomes on their way to be merged, in both `reserved` too
+        # the neg-risk event's outcomes, filled before risk when the market is in a group (ledger.survey_group)
+        ("group_cost", "<i8"),  # micro-pUSD, all its holdings at cost
+        ("group_base", "<i8"),  # micro-pUSD they pay when an outcome wins in which we have nothing
+        ("group_others", "<i8"),  # micro-pUSD that comes on top at worst if this market's outcome does not win
         ("fills", "<i8"),
         ("open_orders", "<i8"),
         ("last_fill_ts", "<i8"),
@@ -147,8 +156,9 @@ ACCOUNT = np.dtype(
         ("realised", "<i8"),
         ("fees", "<i8"),
         ("rebates", "<i8"),  # accrued; a receivable, not yet cash
+        ("receivable", "<i8"),  # micro-pUSD of resolved markets, not yet redeemed
         ("marked", "<i8"),  # micro-pUSD, all positions at mid
-        ("equity", "<i8"),  # cash + reserved + marked + rebates
+        ("equity", "<i8"),  # cash + reserved + marked + rebates + receivable
         ("peak", "<i8"),  # highest equity since the start
         ("day", "<i8"),  # UTC day number of the three below
         ("day_end", "<i8"),  # ns
@@ -293,6 +303,7 @@ CLOCK = np.dtype(
         ("n_dirty", "<i8"),
         ("n_wake", "<i8"),
         ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
+        ("merge_least", "<i8"),  # micro-shares: complete sets of at least this many are merged, 0 = never
     ]
 )
 

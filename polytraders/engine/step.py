@@ -10,7 +10,8 @@ strategy asked to be woken: with unchanged inputs a decision is the same decisio
 
 Invariants
     S1  same events in, same rows out, byte for byte
-    S2  no order leaves but through the risk chain; the only bypass is a cancel
+    S2  no order leaves but through the risk chain; what bypasses it is a cancel, and the merge of complete sets,
+        which are worth 1 pUSD a pair as shares and as cash
     S3  every decision enters its bot's rolling hash, whether or not it is written
     S4  a reshape never grows an order and never changes market, side or outcome
     S5  a quote that stays as it is wanted is judged again when something filled in its market, while trading is halted
@@ -28,7 +29,19 @@ from polytraders.engine import book as bk
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
 from polytraders.engine.jit import inline, njit, window
 from polytraders.engine.kernels import judge, propose, sense, shape
-from polytraders.engine.ledger import book_fill, free_shares, hold, mark, need, settle
+from polytraders.engine.ledger import (
+    book_fill,
+    convert,
+    free_shares,
+    hold,
+    mark,
+    merge,
+    need,
+    redeem,
+    settle,
+    split,
+    survey_group,
+)
 from polytraders.engine.state import (
     LIVE,
     MAX_ORDERS,
@@ -61,7 +74,7 @@ from polytraders.rows import (
     Status,
     Verdict,
 )
-from polytraders.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, ONE
+from polytraders.units import CENT_SHARE, NS_PER_DAY, NS_PER_MS, NS_PER_S, ONE
 
 NS_PER_HOUR = 3_600 * NS_PER_S
 REJECT_RATE_HALF_LIFE = 300 * NS_PER_S
@@ -739,6 +752,8 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     _stage(state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
     price, size = intent.price, intent.size
     acted = False
+    if market.group >= 0:
+        survey_group(state.markets, state.positions, market)
     allowed = _judge(state, kernels, out, market, position, account, ladder, intent, terms)
     if intent.reshaped and allowed:
         code = Code.STRAT_RESHAPED_BY_RISK
@@ -816,6 +831,27 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
         clock.intents += 1
 
 
+@njit
+def _merge_sets(clock, account, position, market, actions, count, now):
+    """Ask for the complete sets that no order stands on to be turned into cash: it earns nothing as shares."""
+    size = min(position.yes - position.yes_reserved, position.no - position.no_reserved) // CENT_SHARE * CENT_SHARE
+    if size < clock.merge_least or market.status == Status.RESOLVED:
+        return
+    position.merging = size  # one at a time
+    position.yes_reserved += size
+    position.no_reserved += size
+    action = actions[count[N_ACTIONS]]
+    count[N_ACTIONS] += 1
+    action.ts = now
+    action.seq = clock.seq
+    action.corr = action.order_id = action.price = 0
+    action.size = size
+    action.market = market.id
+    action.slot = NO_SLOT
+    action.kind = ActionKind.MERGE
+    action.outcome = action.side = action.order_type = action.flags = 0
+
+
 @inline
 def evaluate(state, kernels, out, market, now):
     """Decide on one market at `now`: the whole pipeline, receipts included."""
@@ -871,6 +907,8 @@ def evaluate(state, kernels, out, market, now):
         _arm(clock, state.wakes[0, 0])
     else:
         market.wake = 0
+    if clock.merge_least > 0 and position.merging == 0:
+        _merge_sets(clock, account, position, market, out.actions, out.count, now)
     market.prev_now = now
     market.buy_volume = market.sell_volume = market.n_trades = market.n_inferred = 0
     if clock.sample_interval > 0 and now >= clock.next_sample:
@@ -987,7 +1025,7 @@ def _on_order_event(state, out, market, event):
         if order.filled >= order.size:
             _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
-            settle(account, position, market.payout)
+            settle(account, position, market.payout, market.redeeming)
         mark(account, position, market.mark2)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     elif kind == EventKind.CANCEL:
@@ -995,18 +1033,43 @@ def _on_order_event(state, out, market, event):
 
 
 @njit
-def _resolve(account, market, position, orders, payout):
-    """Pay the positions out. Sells of shares that are gone hold nothing any more; what they did before the
-    resolution may still be on its way and is settled when it is heard of."""
+def _resolve(account, market, position, orders, payout, later):
+    """Pay the positions out, in cash or (`later`) as a receivable. Sells of shares that are gone hold nothing any
+    more; what they did before the resolution may still be on its way and is settled when it is heard of. So does a
+    merge: its pairs are paid here, 1 pUSD each whatever the payout."""
     market.status = Status.RESOLVED
     market.payout = payout
+    market.redeeming = later
     market.mark2 = 2 * payout
     for row in range(MAX_ORDERS):
         order = orders[row]
         if order.id > 0 and order.market == market.id and order.side == Side.SELL:
             order.reserved = 0
-    position.yes_reserved = position.no_reserved = 0
-    settle(account, position, payout)
+    position.yes_reserved = position.no_reserved = position.merging = 0
+    settle(account, position, payout, later)
+    mark(account, position, market.mark2)
+
+
+@njit
+def _on_sets(account, markets, positions, market, event):
+    """Complete sets made, merged or converted, or (size 0) refused."""
+    position = positions[market.id]
+    if event.kind == EventKind.MERGE:
+        size = position.merging
+        if size > 0:  # else the market resolved first, and its pairs are paid already
+            position.merging = 0
+            position.yes_reserved -= size
+            position.no_reserved -= size
+            if event.size > 0:
+                merge(account, position, event.size)
+    elif event.size > 0 and event.kind == EventKind.SPLIT:
+        split(account, position, event.size, market.mark2)
+    elif event.size > 0:
+        convert(account, markets, positions, market.id, event.price, event.size, 0)
+        at = market.group_next
+        while at != market.id:
+            mark(account, positions[at], markets[at].mark2)
+            at = markets[at].group_next
     mark(account, position, market.mark2)
 
 
@@ -1043,14 +1106,26 @@ def consume(state, out, event):
     elif kind == EventKind.STATUS:
         market.status = event.aux
     elif kind == EventKind.RESOLUTION:
-        _resolve(state.account[0], market, state.positions[event.market], state.orders, event.price)
+        _resolve(state.account[0], market, state.positions[event.market], state.orders, event.price, event.aux)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     elif kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
         market.feed_up = kind == EventKind.FEED_UP
     elif kind == EventKind.CONFIG:
         state.params[event.aux].v[event.price] = event.size
+    elif kind == EventKind.FEES:
+        market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
+    elif kind == EventKind.TAKER_DELAY:
+        market.taker_delay = event.size
+    elif kind == EventKind.REDEMPTION:
+        redeem(state.account[0], state.positions[event.market])
+        market.redeeming = 0
+        _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind >= EventKind.SPLIT:
+        _on_sets(state.account[0], state.markets, state.positions, market, event)
+        _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     if event.flags & Flag.LAST:
-        if kind < EventKind.ORDER_ACK or kind > EventKind.CANCEL or event.ts_recv > market.prev_now:
+        answer = kind >= EventKind.ORDER_ACK and (kind <= EventKind.CANCEL or kind >= EventKind.SPLIT)
+        if not answer or event.ts_recv > market.prev_now:
             touch(state, market, event.ts_recv)
         elif clock.interval > 0:
             # Without latency an answer comes at the very time of the decision that caused it; it waits for the next.

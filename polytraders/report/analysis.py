@@ -109,6 +109,24 @@ class Run:
         return units.money_micro(self.manifest["config"]["portfolio"]["cash_pusd"])
 
     @cached_property
+    def fee_changes(self) -> np.ndarray:
+        """EVENT[n]: the fee schedules that changed inside the run."""
+        return self.events[self.events["kind"] == EventKind.FEES]
+
+    @cached_property
+    def sets(self) -> np.ndarray:
+        """EVENT[n]: complete sets made or merged. Raises DataError for a conversion, which concerns several markets."""
+        kind = self.events["kind"]
+        if (kind == EventKind.CONVERT).any():
+            raise DataError(
+                "the run converted NO shares of a neg-risk event",
+                where=str(self.folder),
+                rule="profit is told market by market, and a conversion moves it from one to another",
+                mend="`polytraders replay` still checks the run; its profit has to be read from the account",
+            )
+        return self.events[((kind == EventKind.SPLIT) | (kind == EventKind.MERGE)) & (self.events["size"] > 0)]
+
+    @cached_property
     def tapes(self) -> dict[int, Tape]:
         return tapes(self)
 
@@ -196,10 +214,11 @@ class Tape(NamedTuple):
 
 
 def tapes(run: Run) -> dict[int, Tape]:
-    """Best prices, trades and end of each market in which an order of ours was sent."""
+    """Best prices, trades and end of each market in which an order of ours was sent or sets were made."""
     events = run.events
     wanted = np.zeros(len(run.markets) + 1, bool)
     wanted[np.unique(run.actions["market"])] = True
+    wanted[np.unique(run.sets["market"])] = True
     wanted[-1] = False
     events = events[wanted[events["market"]] & (events["kind"] <= EventKind.RESOLUTION)]
     top_at, top_bid, top_ask = _tops(run, events)
@@ -289,7 +308,7 @@ def fills(run: Run) -> pd.DataFrame:
             "size": size,
             "notional": price * size // ONE,
             "fee": rows_["ref"].astype(np.int64) * MICRO_PER_FEE_UNIT,
-            "rebate": _rebates(run, market, price, size, maker),
+            "rebate": _rebates(run, market, price, size, maker, rows_["seq"]),
             "maker": maker,
             "order_id": rows_["aux"],
             "corr": action["corr"],
@@ -317,12 +336,23 @@ def _nullable(values: np.ndarray, there: np.ndarray) -> Any:
     return pd.arrays.IntegerArray(np.asarray(values, np.int64).copy(), ~np.asarray(there, bool))
 
 
-def _rebates(run: Run, market: np.ndarray, price: np.ndarray, size: np.ndarray, maker: np.ndarray) -> np.ndarray:
+def _fee_terms(run: Run, market: int, seq: int) -> tuple[int, int, int]:
+    """(rate, exponent, rebate) that the market had at a place in the log: its own, or those of the last FEES row."""
+    changed = run.fee_changes
+    changed = changed[(changed["market"] == market) & (changed["seq"] < seq)]
+    if len(changed):
+        return int(changed["size"][-1]), int(changed["price"][-1]), int(changed["aux"][-1])
+    info = run.markets[market]
+    return info["fee_rate"], info["fee_exponent"], info["rebate_rate"]
+
+
+def _rebates(
+    run: Run, market: np.ndarray, price: np.ndarray, size: np.ndarray, maker: np.ndarray, seq: np.ndarray
+) -> np.ndarray:
     rebates = np.zeros(len(market), np.int64)
     if run.charges_fees:
         for i in np.flatnonzero(maker):
-            info = run.markets[market[i]]
-            terms = info["fee_rate"], info["fee_exponent"], info["rebate_rate"]
+            terms = _fee_terms(run, int(market[i]), int(seq[i]))
             rebates[i] = maker_rebate(int(size[i]), int(price[i]), *terms)
     return rebates
 
@@ -450,9 +480,10 @@ class _Holdings:
 
     @property
     def value(self) -> int:
-        """Worth at the mid reached; at cost as long as there never was one."""
+        """Worth at the mid reached; as long as there never was one, pairs at 1 pUSD and the rest at cost."""
         if self.mid2 <= 0:
-            return sum(self.cost.values())
+            pairs = min(self.held.values())
+            return sum(self.cost.values()) + pairs - sum(self._cost_of(outcome, pairs) for outcome in self.held)
         return (self.held["YES"] * self.mid2 + self.held["NO"] * (2 * ONE - self.mid2)) // (2 * ONE)
 
     def move(self, mid2: int) -> None:
@@ -468,10 +499,29 @@ class _Holdings:
             self.cost[outcome] += notional
             self.cash -= notional
         else:
-            self.cost[outcome] -= int(part_of_cost(self.cost[outcome], size, self.held[outcome]))
+            self.cost[outcome] -= self._cost_of(outcome, size)
             self.held[outcome] -= size
             self.cash += notional
         self.parts["spread"] += self.value + self.cash - before
+
+    def _cost_of(self, outcome: str, size: int) -> int:
+        return int(part_of_cost(self.cost[outcome], size, self.held[outcome]))
+
+    def change_sets(self, kind: EventKind, size: int) -> None:
+        """`size` complete sets were made from cash, or merged into it."""
+        before = self.value + self.cash
+        if kind == EventKind.MERGE:
+            for outcome in self.held:
+                self.cost[outcome] -= self._cost_of(outcome, size)
+                self.held[outcome] -= size
+            self.cash += size
+        else:
+            yes = size * (self.mid2 if self.mid2 > 0 else ONE) // (2 * ONE)
+            for outcome, cost in (("YES", yes), ("NO", size - yes)):
+                self.cost[outcome] += cost
+                self.held[outcome] += size
+            self.cash -= size
+        self.parts["drift"] += self.value + self.cash - before
 
     def settle(self, payout: int) -> None:
         paid = (self.held["YES"] * payout + self.held["NO"] * (ONE - payout)) // ONE
@@ -483,14 +533,16 @@ class _Holdings:
 def pnl(run: Run) -> pd.DataFrame:
     """Per market, micro-pUSD: where the change of equity came from (P1).
 
-    spread: value received over the mid just before each fill (the last two-sided one) · drift: what the
-    holdings gained or lost as that mid moved · settlement: payout over the last mid · fees (negative) ·
-    rebates · total. Then fills, volume micro-pUSD, yes, no micro-shares left, marked, cost.
+    spread: value received over the mid just before each fill (the last two-sided one) · drift: what the holdings
+    gained or lost as that mid moved (merged pairs are worth what they were: nothing is booked) · settlement: payout
+    over the last mid · fees (negative) · rebates · total. Then fills, volume micro-pUSD, yes, no micro-shares left,
+    marked, cost.
     """
     import pandas as pd
 
     lines = []
-    for market, part in run.fills.groupby("market", sort=True):
+    for market in sorted({*run.fills["market"], *run.sets["market"].tolist()}):
+        part = run.fills[run.fills["market"] == market]
         held = _walk(run, int(market), part)
         fees, rebates = int(part["fee"].sum()), int(part["rebate"].sum())
         lines.append(
@@ -523,13 +575,21 @@ def _walk(run: Run, market: int, part: pd.DataFrame) -> _Holdings:
         return int(mid2s[at]) if at >= 0 else 0
 
     columns = ("seq", "venue_ts", "outcome", "side", "size", "notional")
-    for seq, ts, *trade in zip(*(part[name].tolist() for name in columns), strict=True):
+    moves: list[tuple[Any, ...]] = list(zip(*(part[name].tolist() for name in columns), strict=True))
+    sets = run.sets[run.sets["market"] == market]
+    moves += zip(*(sets[name].tolist() for name in ("seq", "ts_event", "kind", "size")), strict=True)
+    for seq, ts, *move in sorted(moves, key=lambda move: move[0]):
         if tape.resolved and not settled and seq > tape.resolved_seq:
             held.move(mid2_before(tape.resolved))
             held.settle(tape.payout)
             settled = True
+        if len(move) == 2:
+            if not settled:  # else the resolution has paid the pairs already
+                held.move(mid2_before(ts))
+                held.change_sets(*move)
+            continue
         held.move(mid2_before(ts))
-        held.trade(*trade)
+        held.trade(*move)
         if settled:  # the fill was on its way when the market resolved
             held.settle(tape.payout)
     if tape.resolved and not settled:
@@ -566,13 +626,21 @@ def equity(run: Run) -> pd.DataFrame:
 
 
 def positions(run: Run) -> pd.DataFrame:
-    """Holdings after each fill and resolution: ts ns, market, yes, no micro-shares, net = yes - no."""
+    """Holdings after each fill, change of complete sets and resolution: ts ns, market, yes, no micro-shares,
+    net = yes - no."""
+    import pandas as pd
+
     ends = {m: tape for m, tape in run.tapes.items() if tape.resolved}
     table = run.fills[["ts", "seq", "market", "outcome"]].copy()
     signed = np.where(run.fills["side"] == "BUY", run.fills["size"], -run.fills["size"])
     for outcome in ("YES", "NO"):
         table[outcome.lower()] = np.where(table["outcome"] == outcome, signed, 0)
-        table[outcome.lower()] = table.groupby("market")[outcome.lower()].cumsum()
+    sets = np.where(run.sets["kind"] == EventKind.SPLIT, run.sets["size"], -run.sets["size"])
+    made = {"ts": run.sets["ts_recv"], "seq": run.sets["seq"], "market": run.sets["market"].astype(np.int64)}
+    table = pd.concat([table, pd.DataFrame(made | {"outcome": "", "yes": sets, "no": sets})], ignore_index=True)
+    table = table.sort_values("seq", kind="stable", ignore_index=True)
+    for outcome in ("yes", "no"):
+        table[outcome] = table.groupby("market")[outcome].cumsum()
     for market in table["market"].unique():
         if market in ends:
             seq = ends[market].resolved_seq

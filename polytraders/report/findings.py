@@ -26,6 +26,7 @@ from polytraders.report.analysis import (
     trade_counts,
     warned_parameters,
 )
+from polytraders.report.rewards import rebate_days
 from polytraders.report.words import cents, count, lasting, listed, moment, percent, pusd
 from polytraders.rows import EventKind
 from polytraders.units import NS_PER_DAY
@@ -99,6 +100,7 @@ def _findings(run: Run) -> Iterator[Finding]:
     yield from _open_positions(run)
     yield from _data(run)
     yield from _orders(run)
+    yield from _rules(run)
     yield from _sample_size(run)
 
 
@@ -244,6 +246,21 @@ def _orders(run: Run) -> Iterator[Finding]:
     for bot, names in warned_parameters(run):
         what = f" ({listed(list(names))})" if names else ""
         yield Finding("care", f"{bot} ran with a parameter beyond its warning{what}.")
+
+
+def _rules(run: Run) -> Iterator[Finding]:
+    changed = run.manifest.get("rules") or []
+    if changed:
+        what = listed([f"{rule['rule'].replace('_', ' ')} of {rule['category']} markets" for rule in changed])
+        yield Finding("care", f"Rules of the venue changed inside the data: {what}. The result mixes both.")
+    days = rebate_days(run)
+    lost = int((days["accrued"] - days["paid"]).sum())
+    if lost:
+        yield Finding(
+            "note",
+            f"{pusd(lost, 4)} pUSD of the rebates lie on days below the venue's minimum and would not have been paid; "
+            "the result counts them.",
+        )
 
 
 def _sample_size(run: Run) -> Iterator[Finding]:

@@ -314,6 +314,78 @@ _CAUSES = {
 }
 
 
+def rules(run: Run) -> Panel:
+    """The venue's rules that changed inside the run."""
+    changed = run.manifest.get("rules") or []
+    columns = [
+        Column("from, UTC"),
+        Column("rule"),
+        Column("markets of"),
+        Column("concerned", lambda v: f"{v:,}", True),
+        Column("before", prose=True),
+        Column("after", prose=True),
+        Column("where this comes from", prose=True),
+    ]
+    names = ("category", "markets", "before", "after", "why")
+    lines = [[moment(rule["ts"]), _RULES[rule["rule"]], *(rule[name] for name in names)] for rule in changed]
+    if not lines:
+        return panel(run, "No rule of the venue changed inside the data", "<p>None that is known.</p>")
+    title = f"{count(len(lines), 'rule')} of the venue changed inside the data"
+    note = "Each event met the rule of its time; a result over both is the result of neither."
+    return panel(run, _capital(title), table(columns, lines), note)
+
+
+_RULES = {"fees": "fee schedule", "taker_delay": "taker delay"}
+
+
+def beside(run: Run) -> Panel:
+    """What quotes and fills would have earned beside the trades: liquidity rewards (estimated), maker rebates."""
+    from polytraders.report import rewards
+
+    found, days = rewards.estimates(run), rewards.rebate_days(run)
+    columns = [
+        Column("market"),
+        Column("minutes sampled", lambda v: f"{v:,}", True),
+        Column("scoring", lambda v: percent(v), True),
+        Column("share of the pool", lambda v: percent(v, 2), True),
+        Column("at least", lambda v: percent(v, 2), True),
+        Column("at most", lambda v: percent(v, 2), True),
+        Column("± by chance of the moment", lambda v: percent(v, 2), True),
+        Column("pUSD", lambda v: pusd(v, 4), True),
+        Column("at least", lambda v: pusd(v, 4), True),
+        Column("at most", lambda v: pusd(v, 4), True),
+    ]
+    lines = []
+    for e in found:
+        error = None if e.error != e.error else e.error
+        shares_ = [e.share, e.low, e.high, error]
+        lines.append([run.name(e.market), e.minutes, e.quoted, *shares_, *map(e.pusd, (e.share, e.low, e.high))])
+    lost = int((days["accrued"] - days["paid"]).sum())
+    body = table(columns, lines) if lines else "<p>No order of ours rested while the market was sampled.</p>"
+    pairs = [
+        ("maker rebates accrued", f"{pusd(int(days['accrued'].sum()), 4)} pUSD"),
+        ("  of that on days below the venue's minimum, not paid", f"{pusd(lost, 4)} pUSD"),
+    ]
+    guessed = sum(not e.terms_known for e in found)
+    note = (
+        "An estimate, in no number above. Once a minute the venue scores what rests near the mid; the recorded book "
+        "shows how much others had there, not how it was divided among them: hence at least and at most. "
+    )
+    if guessed:
+        note += f"Of {count(guessed, 'market')} the terms are not known: those of most markets are taken. "
+    note += "Without a known pool there is no amount. Rebates are paid once a day, from the venue's minimum on."
+    if not found:
+        title = "No liquidity rewards to estimate"
+    else:
+        n = sum(e.minutes for e in found)
+        mean = [sum(getattr(e, name) * e.minutes for e in found) / n for name in ("share", "low", "high")]
+        title = (
+            f"Our quotes would have earned about {percent(mean[0])} of their markets' liquidity rewards, "
+            f"between {percent(mean[1])} and {percent(mean[2])}"
+        )
+    return panel(run, title, body + facts(pairs, numbers=True), note)
+
+
 def warnings(run: Run) -> Panel:
     """What was out of the ordinary while it ran, in the words of the codes."""
     table_ = run.reasons[run.reasons["severity"].isin(["WARN", "HARD_REJECT"])]

@@ -28,7 +28,7 @@ import numpy as np
 
 from polytraders.data.catalog import window
 from polytraders.engine import book, loop
-from polytraders.engine.backtest import feed, prepare, simulate_prepared
+from polytraders.engine.backtest import feed, simulate
 from polytraders.engine.jit import JIT
 from polytraders.engine.setup import market_rows, new_state
 from polytraders.engine.state import N_SLOTS, WANT_QUOTE, State, as_rows
@@ -122,7 +122,7 @@ def lookahead(
         session = replace(session, events=events)
     pipeline, _ = build_pipeline(derive(session)[1], strategy)
     whole = _decided(session, derive, strategy)
-    happens = _happens(events)
+    happens, _ = loop.venue_times(events if JIT else as_rows(events), len(session.markets))
     found = []
     for k, cut in enumerate(_cut_times(events, cuts)):
         for future in ("truncated", "other"):
@@ -157,10 +157,10 @@ def _decided(session: Session, derive: Derive, strategy: str) -> _Receipts:
     session, settings = derive(session)
     pipeline, _ = build_pipeline(settings, strategy)
     sink = _Receipts()
-    prepared = prepare(session.events, session.markets, session.name)
-    simulate_prepared(
-        prepared, pipeline, venue=venue_model(settings), sink=sink, keep_events=False, **engine_options(settings)
-    )
+    simulate(
+        session.events, session.markets, pipeline, name=session.name, venue=venue_model(settings), sink=sink,
+        keep_events=False, **engine_options(settings),
+    )  # fmt: skip
     return sink
 
 
@@ -170,11 +170,6 @@ def _cut_times(events: np.ndarray, cuts: int) -> list[int]:
     if cuts < 1 or len(times) < cuts:
         raise UsageError(f"{len(events):,} rows cannot be cut in {cuts} places", mend="fewer cuts, or more data")
     return times
-
-
-def _happens(events: np.ndarray) -> np.ndarray:
-    """int64[n]: ns at which each row happens at the venue, never after we receive it."""
-    return loop.compiled("venue_times")(events if JIT else as_rows(events))
 
 
 def truncated(events: np.ndarray, happens: np.ndarray, cut: int) -> np.ndarray:

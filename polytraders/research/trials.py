@@ -76,7 +76,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 def make_job(session: Session, settings: Settings, strategy: str, seed: int = 0) -> Job:
     """Check and order a session's events once. Raises DataError or ValueError, see `prepare`."""
-    prepared = prepare(session.events, session.markets, session.name)
+    prepared = prepare(session.events, session.markets, session.name, venue_model(settings))
     return Job(prepared, settings, strategy, seed, pin_hash(session), time_grid(session.events))
 
 

@@ -61,6 +61,7 @@ def venue_model(settings: Settings) -> VenueModel:
         queue_power=int(s.queue_power),
         partial_fills=s.partial_fills,
         fees=s.fees,
+        redemption_delay=s.redemption_delay_ns,
     )
 
 
@@ -72,6 +73,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "sample_interval": settings.engine.sample_interval_ns,
         "rejudge": settings.engine.rejudge_interval_ns,
         "full_panel": settings.engine.full_panel,
+        "merge_least": settings.engine.merge_least_micro,
     }
 
 
@@ -122,6 +124,7 @@ def run_backtest(
         models=venue.names(),
         engine=options,
         quality=session.quality,
+        rules=[*session.rules],
         created_ns=time.time_ns(),
     )
     # Event payloads are a copy of pinned data and of what follows from it: their CRC32C stands in the chain.
@@ -139,7 +142,18 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     clock, account = state.clock[0], state.account[0]
     money = {
         name: units.money_text(account[name])
-        for name in ("deposits", "cash", "reserved", "cost", "marked", "realised", "fees", "rebates", "equity")
+        for name in (
+            "deposits",
+            "cash",
+            "reserved",
+            "cost",
+            "marked",
+            "realised",
+            "fees",
+            "rebates",
+            "receivable",
+            "equity",
+        )
     }
     return {
         "events": simulation.events,

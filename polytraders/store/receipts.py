@@ -36,8 +36,8 @@ from pydantic import ValidationError
 from polytraders import rows, units
 from polytraders.contracts import GENESIS, NO_BUILDER, ReportEnvelope, canonical_json, derived_id, number_text
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
-from polytraders.engine.ledger import book_fill, settle
-from polytraders.engine.state import ACCOUNT, MODE_ENFORCED, N_SLOTS, POSITION, records
+from polytraders.engine.ledger import book_fill, convert, merge, settle, split
+from polytraders.engine.state import ACCOUNT, MARKET, MODE_ENFORCED, N_SLOTS, POSITION, records
 from polytraders.errors import DataError
 from polytraders.reasons import Code, ReasonCode
 from polytraders.rows import ActionKind, EventKind, Flag, OrderType, Outcome, Severity, Side, Verdict
@@ -132,6 +132,24 @@ class _Books:
         if market in self.payouts:  # it was on its way when the market was resolved
             settle(self.account[0], position, self.payouts[market])
 
+    def change_sets(self, kind: EventKind, market: int, size: int) -> None:
+        """`size` complete sets were made or merged."""
+        if kind is EventKind.SPLIT:
+            split(self.account[0], self.position(market), size, 0)
+        elif market not in self.payouts:  # else the resolution has paid the pairs already
+            merge(self.account[0], self.position(market), size)
+
+    def convert(self, ring: Sequence[int], index_set: int, size: int) -> None:
+        """NO shares of the chosen markets of an event became cash and YES shares of the others; ring: its markets."""
+        rows_ = records(MARKET, len(ring))
+        rows_["group_next"] = np.roll(np.arange(len(ring)), -1)
+        for market in ring:
+            self.position(market)
+        joined = np.concatenate([self.positions[market] for market in ring])
+        convert(self.account[0], rows_, joined, 0, index_set, size, 0)
+        for k, market in enumerate(ring):
+            self.positions[market][0] = joined[k]
+
     def resolve(self, market: int, payout: int) -> Any:
         self.payouts[market] = payout
         settle(self.account[0], self.position(market), payout)
@@ -149,7 +167,7 @@ class Receipts:
         self.log = log or read_log(run_dir, allow_torn=True)
         manifest = self.log.manifest
         self.run_id, self.codes = manifest["run_id"], manifest["reason_codes"]
-        self.bots, self.markets = manifest["bots"], manifest["markets"]
+        self.bots, self.markets = manifest["bots"], [dict(market) for market in manifest["markets"]]
         config = manifest["config"]
         self.portfolio = config["portfolio"]["id"]
         self.builder = manifest["builder_code"] or NO_BUILDER
@@ -176,7 +194,7 @@ class Receipts:
                 reads.append([{"name": "events", "id": place, "hash": hashlib.sha256(table).hexdigest()}])
                 last_seqs.append(record.last_seq)
                 times += [record.first_ts, int(table["ts_recv"][-1])]
-                table = table[np.isin(table["kind"], (*ORDER_EVENTS, EventKind.RESOLUTION))]
+                table = table[np.isin(table["kind"], (*ORDER_EVENTS, *_MARKET_EVENTS))]
             else:
                 times += [record.first_ts, int(table["ts"][-1])]
             kept[record.kind].append(table)
@@ -448,6 +466,10 @@ class Receipts:
             reason = self._reason(Code.EXEC_CANCEL_SENT)
             text = "All open orders were asked to be cancelled."
             return self._operations(self._runtime(), row.ts, reason, "CancelAll", text, row.market)
+        if row.kind in _SETS_ASKED:
+            text = f"{size_text(row.size)} complete sets were asked to be {_SETS_ASKED[row.kind]}."
+            reason = self._reason(Code.EXEC_SETS_SENT)
+            return self._operations(self._runtime(), row.ts, reason, "CompleteSets", text, row.market)
         sent, order = row.kind == ActionKind.SUBMIT, self.orders.get(row.order_id)
         if order is None:
             return self._unknown(row, row.ts, "A cancel was sent")
@@ -467,6 +489,8 @@ class Receipts:
         if row.kind == EventKind.RESOLUTION:
             return self._settlement(row, reads)
         order, kind = self.orders.get(row.aux), EventKind(row.kind)
+        if kind in _MARKET_EVENTS:
+            return self._market_event(row, kind)
         if order is None:
             return self._unknown(row, row.ts_recv, f"The venue reported {kind.name}")
         action, fill = order.action, None
@@ -488,6 +512,32 @@ class Receipts:
         )
         severity = reason.severity.name
         return self._envelope(self._runtime(), row.ts_recv, action.corr, reason, severity, payload, row.market, reads)
+
+    def _market_event(self, row: Any, kind: EventKind) -> dict[str, Any]:
+        """A rule that changed, a payout that arrived, complete sets that changed."""
+        market = self.markets[row.market]
+        if kind is EventKind.FEES:
+            market["fee_rate"], market["fee_exponent"], market["rebate_rate"] = row.size, row.price, row.aux
+            rate, rebate = money_text(row.size), money_text(row.aux)
+            code, topic = Code.EXEC_RULE_CHANGED, "FeeSchedule"
+            text = f"From here on the fee rate is {rate}, the exponent {row.price}, and makers get {rebate} of the fee."
+        elif kind is EventKind.TAKER_DELAY:
+            code, topic = Code.EXEC_RULE_CHANGED, "TakerDelay"
+            text = f"From here on an order that takes waits {row.size / 1e6:g} ms at the venue."
+        elif kind is EventKind.REDEMPTION:
+            code, topic, text = Code.EXEC_MARKET_REDEEMED, "Redemption", "What the market pays has become cash."
+        elif row.size == 0:
+            code, topic, text = Code.EXEC_SETS_REFUSED, "CompleteSets", "The venue did not change the complete sets."
+        else:
+            if kind is EventKind.CONVERT:
+                event = [i for i, m in enumerate(self.markets) if m["neg_risk"] and m["event_id"] == market["event_id"]]
+                at = event.index(row.market)
+                self.books.convert([*event[at:], *event[:at]], row.price, row.size)
+            else:
+                self.books.change_sets(kind, row.market, row.size)
+            code, topic = Code.EXEC_SETS_CHANGED, "CompleteSets"
+            text = f"{size_text(row.size)} complete sets were {_SETS_DONE[kind]}."
+        return self._operations(self._runtime(), row.ts_recv, self._reason(code), topic, text, row.market)
 
     def _unknown(self, row: Any, ns: int, what: str) -> dict[str, Any]:
         order = row.aux if isinstance(row, Event) else row.order_id
@@ -555,6 +605,20 @@ class Receipts:
         reason = self._reason(Code.EXEC_MARKET_SETTLED)
         severity = reason.severity.name
         return self._envelope(self._runtime(), row.ts_recv, 0, reason, severity, payload, row.market, reads)
+
+
+_MARKET_EVENTS = (
+    EventKind.RESOLUTION,
+    EventKind.FEES,
+    EventKind.TAKER_DELAY,
+    EventKind.REDEMPTION,
+    EventKind.SPLIT,
+    EventKind.MERGE,
+    EventKind.CONVERT,
+)
+"""What is told of a market, not of an order."""
+_SETS_ASKED = {ActionKind.SPLIT: "made", ActionKind.MERGE: "merged", ActionKind.CONVERT: "converted"}
+_SETS_DONE = {EventKind.SPLIT: "made", EventKind.MERGE: "merged", EventKind.CONVERT: "converted"}
 
 
 SOURCES = {RecordKind.EVENTS: Event._make, RecordKind.DECISIONS: Decision._make, RecordKind.ACTIONS: Action._make}

@@ -30,6 +30,7 @@ class Info:
     fee_rate: int = 70_000
     fee_exponent: int = 1
     rebate_rate: int = 200_000
+    neg_risk: bool = False
     event_id: str = ""
     end_ts: int = 0
 

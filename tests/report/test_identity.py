@@ -18,6 +18,8 @@ SHAPES = [
     pytest.param({"interval": 0}, id="every-message"),
     pytest.param({"latency": 400_000_000}, id="slow"),
     pytest.param({"fees": False}, id="without-fees"),
+    pytest.param({"merge_least": 1_000_000, "redemption": 2 * toy.S}, id="merging-and-redeeming"),
+    pytest.param({"new_fees": True}, id="another-fee-schedule"),
 ]
 
 

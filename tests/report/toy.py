@@ -157,15 +157,37 @@ def tape(seed: int, markets: int = 2, messages: int = 400) -> np.ndarray:
 
 
 def write_run(
-    folder: Path, seed: int, *, interval: int = 100_000_000, latency: int = 50_000_000, fees: bool = True
+    folder: Path,
+    seed: int,
+    *,
+    interval: int = 100_000_000,
+    latency: int = 50_000_000,
+    fees: bool = True,
+    merge_least: int = 0,
+    redemption: int = 0,
+    new_fees: bool = False,
 ) -> Any:
-    """A run of the toy on a random tape; returns the simulation."""
+    """A run of the toy on a random tape; returns the simulation. new_fees: halfway, market 0 gets another schedule."""
     infos = [
         MARKET | {"condition_id": f"0x{i:064x}", "slug": f"toy-{i}", "yes_token": "", "no_token": ""} for i in range(2)
     ]
     markets = [SimpleNamespace(**info) for info in infos]
-    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees)
-    options = {"cash": CASH, "interval": interval, "sample_interval": S, "full_panel": False}
+    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees, redemption_delay=redemption)
+    options = {
+        "cash": CASH,
+        "interval": interval,
+        "sample_interval": S,
+        "full_panel": False,
+        "merge_least": merge_least,
+    }
+    events = tape(seed)
+    if new_fees:
+        at = len(events) // 2
+        row = np.zeros(1, rows.EVENT)
+        row["ts_recv"] = row["ts_event"] = events["ts_recv"][at]
+        row["kind"], row["size"], row["price"], row["aux"] = EventKind.FEES, 31_000, 1, 400_000
+        row["flags"] = Flag.LAST
+        events = np.insert(events, at, row)
     bots = [bot_row(i, "0", "enforced") for i in ("strat.toy", "risk.toy", "exec.toy")] + [runtime_row()]
     manifest = make_manifest(
         run_id=folder.name, strategy="strat.toy", config={}, config_hash="", markets=infos, bots=bots,
@@ -173,7 +195,7 @@ def write_run(
     )  # fmt: skip
     made = pipeline()
     with LogWriter(folder, manifest, seal_events=False) as writer:
-        simulation = simulate(tape(seed), markets, made, venue=venue, sink=LogSink(writer), **options)
+        simulation = simulate(events, markets, made, venue=venue, sink=LogSink(writer), **options)
         writer.flush()
         writer.close(summarise(simulation, made))
     return simulation
