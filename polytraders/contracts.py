@@ -686,8 +686,9 @@ class OrderUpdate(Timed):
         )
         if size - filled - cancelled != rest:
             raise ValueError(f"open_shares {self.open_shares} is not ordered - filled - cancelled")
-        if self.status in self.ENDED and rest:
-            raise ValueError(f"an order that is {self.status} has nothing open")
+        ended = self.status in self.ENDED
+        if self.status != "unknown" and ended != (rest == 0):
+            raise ValueError(f"an order that is {self.status} has {'nothing' if ended else 'something'} open")
         fits = {"filled": filled == size, "rejected": filled == 0, "live": filled == 0, "sent": filled == 0}
         fits |= {"partially_filled": 0 < filled < size, "delayed": filled == 0}
         if not fits.get(self.status, True):

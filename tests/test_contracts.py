@@ -518,6 +518,77 @@ def test_w6_a_reader_still_reads_a_code_it_does_not_know():
     assert c.ReportEnvelope.model_validate(document).reason_code == "STRAT_FROM_THE_FUTURE"
 
 
+# -- people in the loop ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["intent", "book_hash", "votes"])
+def test_an_approval_binds_to_the_order_the_book_and_the_votes(part):
+    asked = load("TradeIntent", "good_open_pending")
+    other = {
+        "intent": asked["intent"] | {"limit_price": "0.66", "size_pusd": "99"},
+        "book_hash": "cd" * 32,
+        "votes": [*asked["votes"], asked["votes"][0] | {"bot_id": "risk.liquidityguard"}],
+    }
+    with pytest.raises(ValidationError, match="shown_hash is not the hash"):
+        c.TradeIntent.model_validate(asked | {part: other[part]})
+    again = asked | {part: other[part]}
+    votes = [c.VoteReceived.model_validate(vote) for vote in again["votes"]]
+    shown = c.shown_hash(c.OrderIntent.model_validate(again["intent"]), again["book_hash"], votes)
+    assert shown != asked["shown_hash"]
+    assert c.TradeIntent.model_validate(again | {"shown_hash": shown}).shown_hash == shown
+
+
+@given(
+    size=st.integers(1, 10**9),
+    parts=st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)),
+    status=st.sampled_from(["live", "partially_filled", "filled", "cancelled", "expired", "rejected", "unknown"]),
+)
+def test_an_order_that_ended_has_nothing_open_and_one_that_is_live_has(size, parts, status):
+    filled = min(parts[0], size)
+    cancelled = min(parts[1], size - filled)
+    open_ = size - filled - cancelled
+    shares = {"size_shares": size, "filled_shares": filled, "cancelled_shares": cancelled, "open_shares": open_}
+    document = load("OrderUpdate", "good_cancelled_after_a_part") | {"status": status, "reason_code": "EXEC_FILL"}
+    document |= {name: units.size_text(value) for name, value in shares.items()}
+    fits = {
+        "live": filled == 0 < open_,
+        "partially_filled": 0 < filled and 0 < open_,
+        "filled": filled == size,
+        "cancelled": open_ == 0,
+        "expired": open_ == 0,
+        "rejected": cancelled == size,
+        "unknown": True,
+    }
+    if fits[status]:
+        assert c.OrderUpdate.model_validate(document).open_shares == units.size_text(open_)
+    else:
+        with pytest.raises(ValidationError):
+            c.OrderUpdate.model_validate(document)
+
+
+@given(rows_=st.integers(0, 10**12), missing=st.integers(0, 5), hash_equal=st.booleans(), same_code=st.booleans())
+def test_a_replay_is_clean_only_when_every_row_and_every_hash_agrees(rows_, missing, hash_equal, same_code):
+    equal = max(rows_ - missing, 0)
+    clean = equal == rows_ and hash_equal
+    verdict = "parity_clean" if clean else "parity_diverged" if same_code else "model_drift"
+    parity = Decimal(equal * 10**9 // rows_) / 10**9 if rows_ else Decimal(1)
+    document = load("ReplayReport", "good_clean") | {
+        "rows": rows_,
+        "equal": equal,
+        "parity": c.number_text(parity),
+        "bots": [{"bot_id": "strat.maker_tight", "rows": 3, "equal": 3, "hash_equal": hash_equal}],
+        "first_mismatch": None if equal == rows_ else load("ReplayReport", "good_diverged")["first_mismatch"],
+        "replay_source": ("ab" if same_code else "cd") * 32,
+        "verdict": verdict,
+        "reason_code": "GOV_REPLAY_MATCH" if clean else "GOV_REPLAY_MISMATCH",
+    }
+    report = c.ReplayReport.model_validate(document)
+    assert (report.parity == "1") == (equal == rows_)
+    for other in {"parity_clean", "parity_diverged", "model_drift"} - {verdict}:
+        with pytest.raises(ValidationError):
+            c.ReplayReport.model_validate(document | {"verdict": other})
+
+
 # -- the rest --------------------------------------------------------------------------------------------------------
 
 
