@@ -14,7 +14,7 @@ import numpy as np
 
 from polytraders.engine.jit import JIT, borrow, njit
 from polytraders.engine.kernels import FAMILIES, Kernels
-from polytraders.engine.matching import RING, Venue, arrive, observe, send
+from polytraders.engine.matching import RING, Venue, arrive, expire, observe, send
 from polytraders.engine.state import State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
 
@@ -31,7 +31,7 @@ def _borrowed_state(s):
         borrow(s.clock), borrow(s.account), borrow(s.markets), borrow(s.positions), borrow(s.book), borrow(s.volume),
         borrow(s.orders), borrow(s.free), borrow(s.slots), borrow(s.taking), borrow(s.memory), borrow(s.params),
         borrow(s.bots), borrow(s.repeats), borrow(s.severity), borrow(s.dirty), borrow(s.wakes), borrow(s.targets),
-        borrow(s.vote), borrow(s.plan),
+        borrow(s.vote), borrow(s.plan), borrow(s.unsettled),
     )  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def _borrowed_state(s):
 def _borrowed_venue(v):
     return Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets), borrow(v.positions), borrow(v.book), borrow(v.orders),
-        borrow(v.heads), borrow(v.actions), borrow(v.answers),
+        borrow(v.heads), borrow(v.actions), borrow(v.answers), borrow(v.entry), borrow(v.response),
+        borrow(v.taken), borrow(v.taken_of), borrow(v.timers), borrow(v.unsettled),
     )  # fmt: skip
 
 
@@ -58,8 +59,8 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
 
     events: EVENT[n] by receive time; times: int64[n], venue time of the k-th event in venue order;
     order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
-    rows in order, or empty. At equal times: venue before arrivals before receipts before answers
-    before decisions.
+    rows in order, or empty. At equal times: venue before its timers before arrivals before receipts
+    before answers before decisions.
     """
     kernels = _borrowed_kernels(kernels)
     state, venue, out = _borrowed_state(state), _borrowed_venue(venue), _borrowed_out(out)
@@ -78,7 +79,7 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         ours = clock.next_tick if deciding else t_message
         flying = core.actions_head < core.actions_tail
         t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
-        until = min(ours, t_arrival)
+        until = min(ours, t_arrival, core.due)
         if not flying:
             core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
             if not answering:
@@ -94,15 +95,19 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         if until > end:
             cursor[DONE] = 1
             break
+        if core.due <= until:
+            expire(venue)
+            continue
         if t_arrival <= ours:
             arrive(venue)
             continue
         if deciding:
             tick(state, kernels, out)
             while sent < out.count[N_ACTIONS]:
-                send(core, venue.actions, out.actions[sent])
+                send(core, venue.entry, venue.actions, out.actions[sent])
                 sent += 1
-            if core.actions_tail - core.actions_head > RING - 64 or core.answers_tail - core.answers_head > RING - 64:
+            waiting = max(core.actions_tail - core.actions_head, core.answers_tail - core.answers_head)
+            if waiting > RING - 64 or core.full:
                 cursor[DONE] = 2
                 break
             continue
@@ -207,11 +212,11 @@ def _types() -> dict[str, Any]:
     state = [
         vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER), i1,
         i2, i2, f2, vector(s.PARAMS), vector(s.BOT), vector(s.REPEAT, 3), i1, i1, i2,
-        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN),
+        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED),
     ]  # fmt: skip
     venue = [
         vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
-        vector(matching.RESTING), i1, vector(ACTION), vector(EVENT),
+        vector(matching.RESTING), i1, vector(ACTION), vector(EVENT), i1, i1, i1, i1, i2, vector(s.UNSETTLED),
     ]  # fmt: skip
     return {
         "state": types.NamedTuple(state, State),

@@ -88,6 +88,7 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
         row.group = groups.setdefault(info.event_id, len(groups)) if info.event_id else -1
         row.tick, row.min_size, row.end_ts = info.tick, info.min_size, info.end_ts
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
+        row.taker_delay = getattr(info, "taker_delay", 0)  # ns; a market that has none does not say so
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
@@ -141,6 +142,7 @@ def new_state(
         targets=s.records(s.INTENT, s.N_SLOTS),
         vote=s.records(s.VOTE, 1),
         plan=s.records(s.PLAN, 2),
+        unsettled=s.records(s.UNSETTLED, s.MAX_UNSETTLED),
     )
 
 

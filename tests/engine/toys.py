@@ -32,6 +32,7 @@ class Info:
     rebate_rate: int = 200_000
     event_id: str = ""
     end_ts: int = 0
+    taker_delay: int = 0
 
 
 @kernel("strat")

@@ -157,14 +157,20 @@ def tape(seed: int, markets: int = 2, messages: int = 400) -> np.ndarray:
 
 
 def write_run(
-    folder: Path, seed: int, *, interval: int = 100_000_000, latency: int = 50_000_000, fees: bool = True
+    folder: Path,
+    seed: int,
+    *,
+    interval: int = 100_000_000,
+    latency: int = 50_000_000,
+    fees: bool = True,
+    **model: int,
 ) -> Any:
     """A run of the toy on a random tape; returns the simulation."""
     infos = [
         MARKET | {"condition_id": f"0x{i:064x}", "slug": f"toy-{i}", "yes_token": "", "no_token": ""} for i in range(2)
     ]
     markets = [SimpleNamespace(**info) for info in infos]
-    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees)
+    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees, **model)
     options = {"cash": CASH, "interval": interval, "sample_interval": S, "full_panel": False}
     bots = [bot_row(i, "0", "enforced") for i in ("strat.toy", "risk.toy", "exec.toy")] + [runtime_row()]
     manifest = make_manifest(
