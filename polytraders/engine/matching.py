@@ -9,9 +9,10 @@ What fills us
     trade        a print at our price first eats the queue ahead of us, then us; a print through
                  our price eats us first
     crossing     a level that appears at or through our price on the other side trades with us
-Orders of ours at one level stand behind each other: a print eats the queue once, not once for each of them. Nobody
-reacts to us. What our takers took is gone for our next taker until the recorded level changes its size (unless
-`consume` is 0); a post-only order still counts as crossing there, for that is what the recording says.
+Orders of ours at one level stand behind each other: a print eats the queue once, not once for each of them. They
+never meet each other (keeping both sides apart is the self-trade guard's work), and nobody reacts to us. What our
+takers took is gone for our next taker until the recorded level changes its size (unless `consume` is 0); a post-only
+order still counts as crossing there, for that is what the recording says.
 
 Order rules: status, tick, minimum size, decimals and lifetime on arrival (`engine.rules`), then, for an order that
 takes, at least 1 pUSD. A good-til-date order leaves the book 60 s before the second that it names.

@@ -184,6 +184,7 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
         "account": money,
         "halted": int(account.halted),
         "open_orders": int(account.open_orders),
+        "unsettled_fills": int(clock.n_unsettled),
         "seconds": round(simulation.seconds, 6),
         "events_per_second": round(simulation.rate),
         "bots": {

@@ -718,6 +718,26 @@ def test_a_delayed_taker_is_acknowledged_and_filled_a_delay_later():
 
 # ------------------------------------------------------------------------------------------------- everything on
 
+
+@kernel("strat")
+def wait_for_two_minutes(market, position, account, ladder, memory, targets, params):
+    """10 shares of each outcome wanted at params[0], as GTD orders that live 121 s; post-only or not (params[1])."""
+    for slot in (0, 4):
+        t = targets[slot]
+        t.want, t.outcome, t.price, t.size, t.order_type = 1, slot // 4, params.v[0], 10_000_000, 1
+        t.passive_only = params.v[1]
+        t.ttl = 121_000_000_000
+    return Code.STRAT_EDGE_DETECTED
+
+
+def stretched(tape, factor):
+    """The same tape, slower by a factor."""
+    slow = tape.copy()
+    for clock in ("ts_recv", "ts_event"):
+        slow[clock] = T0 + (tape[clock] - T0) * factor
+    return slow
+
+
 EVERYTHING = (
     VenueModel(
         queue_model="log_prob", trade_share=300_000, settlement_delay=700 * MS, ghost_rate=300_000, ghost_seed=5,
@@ -779,6 +799,19 @@ def test_the_books_balance_for_delayed_takers_of_every_kind(seed, model, order_t
     pipeline = script(cents * 100, size * SHARE, order_type=order_type, passive=0, outcome=outcome, wake=300 * MS)
     infos = [Info(grid=10, taker_delay=200 * MS)]
     books_after_every_event(random_tape(seed, 160), pipeline, infos, model, 100 * MS)
+
+
+@pytest.mark.parametrize("passive", [0, 1])
+def test_the_books_balance_when_orders_come_to_their_end(passive):
+    ended = filled = 0
+    for seed, model in enumerate(EVERYTHING):
+        wish = toy("strat", wait_for_two_minutes, (3_900, passive))
+        pipeline = setup.order_bots([wish, toy("risk", allow), toy("exec", as_is)])
+        tape = stretched(random_tape(seed, 160, ticks=False, resolve=False), 200)
+        _, events = books_after_every_event(tape, pipeline, [Info(taker_delay=200 * MS)], model, 10_000 * MS)
+        ended += int((events["size"][events["kind"] == EventKind.CANCEL] == Code.EXEC_CANCELLED_EXPIRED).sum())
+        filled += int(((events["kind"] == 12) | (events["kind"] == 13)).sum())
+    assert ended > 10 and (filled > 5 or passive)  # the waiting ones stand far from the touch
 
 
 def test_a_session_with_everything_on_meets_every_kind_of_settlement_and_delay():
