@@ -47,14 +47,15 @@ def _send(venue, action, kind, order_id, side, price, now):
     action.order_id = order_id
     action.price = price if side == Side.BUY else units.ONE - price
     action.outcome = Outcome.YES if side == Side.BUY else Outcome.NO
-    mt.send(venue.core[0], venue.actions, action)
+    mt.send(venue.core[0], venue.entry, venue.actions, action)
 
 
 @njit
 def _borrowed(v):
     return mt.Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets), borrow(v.positions), borrow(v.book), borrow(v.orders),
-        borrow(v.heads), borrow(v.spans), borrow(v.actions), borrow(v.answers),
+        borrow(v.heads), borrow(v.spans), borrow(v.actions), borrow(v.answers), borrow(v.entry), borrow(v.response),
+        borrow(v.taken), borrow(v.taken_of), borrow(v.timers), borrow(v.unsettled),
     )  # fmt: skip
 
 

@@ -23,11 +23,13 @@ Modules:
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
+- `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.
 - `polytraders.engine.ledger`: Cash, reservations and positions, to the micro-pUSD.
 - `polytraders.engine.loop`: The compiled loops that drive the step: the backtest with its simulated venue, and the bare event feed.
 - `polytraders.engine.matching`: The simulated venue: what Polymarket's operator would have done with our orders on this tape.
 - `polytraders.engine.plan`: What execution bots that would rather keep the working order have in common.
 - `polytraders.engine.probe`: One bot under the lamp: build the records a kernel reads from a few numbers, call it, read what it wrote.
+- `polytraders.engine.rules`: Order rules of the venue that both sides of the wire must know: lifetime, least money, decimals.
 - `polytraders.engine.state`: What the step knows: a handful of record arrays, owned by the step and written by nobody else.
 - `polytraders.engine.step`: The step: everything that decides. Backtest, replay, paper, shadow and live run this code and no other.
 - `polytraders.errors`: The few error classes of the platform; each is one message a person can act on.

@@ -103,12 +103,30 @@ class Portfolio(Part):
 class Simulated(Part):
     """The models of the simulated venue; every result prints them."""
 
-    queue_model: Literal["risk_averse", "power_prob"] = Field("risk_averse", description="who leaves the queue first")
+    queue_model: Literal["risk_averse", "power_prob", "log_prob"] = Field(
+        "risk_averse", description="who leaves the queue first"
+    )
     queue_power: int = Field(3, ge=1, le=5, description="exponent of power_prob")
+    trade_share: Exact = Field(
+        Decimal(0), ge=0, le=1, decimal_places=6, description="part of a loss of depth without a print that is trades"
+    )
     partial_fills: bool = Field(True, description="a trade smaller than our order fills a part of it")
-    latency_model: Literal["constant"] = Field("constant", description="the same delay for every message")
-    entry_latency_ms: int = Field(50, ge=0, le=10_000, description="our request to the venue's engine")
-    response_latency_ms: int = Field(50, ge=0, le=10_000, description="the venue's engine to our answer")
+    liquidity: Literal["consumed", "recorded"] = Field("consumed", description="what our takers find after our takers")
+    taker_delay: Literal["market", "none"] = Field("market", description="how long a crossing order is held")
+    latency_model: Literal["constant", "lognormal", "recorded"] = Field(
+        "constant", description="how long messages take"
+    )
+    entry_latency_ms: int = Field(50, ge=0, le=10_000, description="our request to the venue's engine, median")
+    response_latency_ms: int = Field(50, ge=0, le=10_000, description="the venue's engine to our answer, median")
+    entry_sigma: Exact = Field(Decimal("0.5"), ge=0, le=3, decimal_places=6, description="spread of lognormal entry")
+    response_sigma: Exact = Field(
+        Decimal("0.5"), ge=0, le=3, decimal_places=6, description="spread of lognormal response"
+    )
+    latency_seed: int = Field(1, ge=0, le=2**31 - 1, description="of the lognormal draws")
+    latency_file: str = Field("", description="Parquet, CSV or npy of the recorded model: entry_ns, response_ns")
+    settlement_delay_ms: int = Field(0, ge=0, le=600_000, description="from a match to its confirmation by the chain")
+    ghost_fill_ppm: int = Field(0, ge=0, le=1_000_000, description="fills of a million that the chain refuses")
+    ghost_seed: int = Field(1, ge=0, le=2**31 - 1, description="which fills those are")
     fees: bool = Field(True, description="charge each market's own fee schedule")
     redemption_delay_s: int = Field(0, ge=0, le=864_000, description="s from a resolution until its payout is cash")
 
@@ -123,6 +141,14 @@ class Simulated(Part):
     @property
     def redemption_delay_ns(self) -> int:
         return self.redemption_delay_s * units.NS_PER_S
+
+    @property
+    def settlement_delay_ns(self) -> int:
+        return self.settlement_delay_ms * units.NS_PER_MS
+
+    @property
+    def trade_share_ppm(self) -> int:
+        return int(self.trade_share * 10**6)
 
 
 class Venue(Part):

@@ -1038,6 +1038,37 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #v1c80058
+register(
+    "",
+    """
+    5800 EXEC_BELOW_MIN_MARKETABLE WARN
+    An order that would take is worth less than 1 pUSD; the venue rejected it.
+    Your order was refused because an order that trades at once must be worth at least one dollar.
+    Increase the size, or let the order wait in the book.
+    5801 EXEC_TOO_MANY_DECIMALS WARN
+    The order has more decimals than the venue stores: a FOK or FAK buy pays whole cents.
+    Your order was refused because its amounts are finer than the exchange can hold.
+    Round the size so that size and price x size fit.
+    5802 EXEC_GTD_TOO_SOON WARN
+    A good-til-date order ends less than 180 s after its arrival (its life, and 60 s); it is not accepted.
+    Your order was refused because it was to end too soon.
+    Let it live for more than two minutes, or cancel it yourself.
+    5803 EXEC_CANCELLED_EXPIRED INFO
+    A good-til-date order came to its end and the venue took it off the book.
+    Your order reached the end of its time and was cancelled.
+    Nothing to do.
+    5804 EXEC_FILL_VOIDED WARN
+    The chain refused a match that the venue had reported; its booking was taken back.
+    A trade of yours did not go through; money and shares are as they were before it.
+    If it happens often, look at allowances and at the venue's status.
+    5805 EXEC_DELAYED INFO
+    The venue accepted an order that takes and holds it for the market's taker delay; it cannot be cancelled meanwhile.
+    Your order was accepted and is matched in a moment.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #950596fe
 register(
     "",

@@ -29,11 +29,11 @@ class EventKind(IntEnum):
     RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000), aux = 1: paid by a later REDEMPTION
     SIGNAL = 8  # aux = signal number, size = value x 1e6
     CLOCK = 9  # time passed and nothing else
-    ORDER_ACK = 10  # aux = order id: accepted and resting (or delayed)
+    ORDER_ACK = 10  # aux = order id: accepted and resting, or with Flag.DELAYED waiting out the taker delay
     ORDER_REJECT = 11  # aux = order id, size = reason-code number
-    FILL_PROVISIONAL = 12  # aux = order id, price in the order's own token, size, ref = fee in 1e-5 pUSD
-    FILL_CONFIRMED = 13  # as FILL_PROVISIONAL
-    FILL_VOIDED = 14  # as FILL_PROVISIONAL
+    FILL_PROVISIONAL = 12  # aux = order id, price in the order's own token, size, ref = fee in 1e-5 pUSD: matched
+    FILL_CONFIRMED = 13  # as FILL_PROVISIONAL: final; what was told as provisional is not booked again
+    FILL_VOIDED = 14  # as FILL_PROVISIONAL: the chain refused what was told as provisional
     CANCEL = 15  # aux = order id, size = reason-code number: the order is no longer on the book
     BALANCE = 16  # size = cash in micro-pUSD as the venue reports it
     APPROVAL = 17  # aux = intent's correlation number, size = 1 approved, 0 rejected
@@ -57,6 +57,7 @@ class Flag(IntEnum):
     INFERRED = 4  # not in the recording: derived from what surrounds it
     MAKER = 8  # fills: our order was resting
     GAP = 16  # first row after a gap in the recording
+    DELAYED = 32  # acks: the order takes, so it is matched when the market's taker delay is over
 
 
 class Side(IntEnum):
@@ -194,7 +195,8 @@ ACTION = np.dtype(
         ("side", "i1"),
         ("order_type", "i1"),
         ("flags", "i1"),
-        ("pad", "i1", (5,)),
+        ("pad", "i1"),
+        ("expiry", "<i4"),  # s since the Unix epoch as the venue is told, 0 = none: see engine.rules
     ]
 )
 assert ACTION.itemsize == 64

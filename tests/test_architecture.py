@@ -114,7 +114,7 @@ def test_a_bot_does_not_know_another_bot():
 # -- what decides touches nothing but its state --------------------------------------------------------------
 
 STEP = tuple(
-    f"polytraders.engine.{name}" for name in ("step", "matching", "ledger", "book", "fees", "state", "kernels")
+    f"polytraders.engine.{name}" for name in ("step", "matching", "ledger", "book", "fees", "rules", "state", "kernels")
 )
 KERNEL_FAMILIES = ("intel", "discovery", "strategies", "risk", "execution")
 PURE = (
@@ -160,8 +160,11 @@ def test_what_decides_has_no_clock_no_chance_and_no_io(module: str):
 
 # -- no float holds money ------------------------------------------------------------------------------------
 
-INTEGER_ONLY = ("units", "engine.ledger", "engine.book", "engine.fees", "engine.matching")
-PROBABILITIES = {("engine.matching", "_on_depth"): "where a cancel falls in the queue is a probability, not an amount"}
+INTEGER_ONLY = ("units", "engine.ledger", "engine.book", "engine.fees", "engine.rules", "engine.matching")
+PROBABILITIES = {
+    ("engine.matching", name): "where a cancel falls in the queue is a probability, not an amount"
+    for name in ("_behind", "_on_depth")
+}
 DECIMAL = {("units", "_plain"): "divides a Decimal, exactly"}
 FLOAT_NAMES = {"float", "float32", "float64", "fsum", "isclose"}
 

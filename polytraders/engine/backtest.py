@@ -15,9 +15,10 @@ import numpy as np
 
 from polytraders.engine import loop
 from polytraders.engine.jit import JIT
+from polytraders.engine.latency import Latency
 from polytraders.engine.ledger import identity_gap
 from polytraders.engine.loop import CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
-from polytraders.engine.matching import Venue, new_venue
+from polytraders.engine.matching import QUEUE_MODELS, Venue, new_venue
 from polytraders.engine.setup import MarketLike, Pipeline, check_events, new_state
 from polytraders.engine.state import State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
@@ -33,26 +34,69 @@ BUFFERS = 3
 class VenueModel:
     """The simulated venue's models; each is named on every result."""
 
-    entry_latency: int = 50_000_000  # ns
-    response_latency: int = 50_000_000  # ns
-    queue_model: str = "risk_averse"
+    entry_latency: int | Latency = 50_000_000  # ns, or a table of them: see engine.latency
+    response_latency: int | Latency = 50_000_000
+    queue_model: str = "risk_averse"  # or power_prob, log_prob
     queue_power: int = 3
+    trade_share: int = 0  # ppm of a loss of depth without a print that counts as trades
     partial_fills: bool = True
     fees: bool = True
     redemption_delay: int = 0  # ns from a resolution until what it pays can be spent
+    liquidity: str = "consumed"  # or recorded: what our takers took is there again at once
+    taker_delay: str = "market"  # or none: crossing orders are matched on arrival everywhere
+    settlement_delay: int = 0  # ns from a match to its confirmation
+    ghost_rate: int = 0  # ppm of fills that the chain refuses
+    ghost_seed: int = 0
 
     def names(self) -> dict[str, str]:
         """Model by role, as words for people."""
         queue = self.queue_model + (f"({self.queue_power})" if self.queue_model == "power_prob" else "")
+        if self.trade_share:
+            queue += f", {self.trade_share / 1e4:g} % of depth lost without a print is trades"
+        entry, response = self.entry_latency, self.response_latency
+        if isinstance(entry, int) and isinstance(response, int):
+            latency = f"constant(entry {entry / 1e6:g} ms, response {response / 1e6:g} ms)"
+        else:
+            latency = f"entry {_latency_name(entry)}, response {_latency_name(response)}"
+        settlement = "at match"
+        if self.settlement_delay or self.ghost_rate:
+            settlement = f"provisional for {self.settlement_delay / 1e6:g} ms, then {self.ghost_rate} ppm voided"
+            settlement += f" (seed {self.ghost_seed})" if self.ghost_rate else ""
         return {
             "queue": queue,
-            "latency": f"constant(entry {self.entry_latency / 1e6:g} ms, response {self.response_latency / 1e6:g} ms)",
+            "latency": latency,
             "fills": "partial" if self.partial_fills else "whole",
             "fees": "market schedule" if self.fees else "none",
-            "liquidity": "recorded book, not consumed by our fills",
-            "settlement": "at match",
+            "liquidity": {
+                "consumed": "recorded book, less what our takers took until the level changes",
+                "recorded": "recorded book, not consumed by our fills",
+            }[self.liquidity],
+            "taker_delay": {"market": "of each market and date", "none": "none"}[self.taker_delay],
+            "orders": "venue rules of 2026: GTD lead 180 s and early end 60 s, 1 pUSD to take, decimals of FOK and FAK",
+            "settlement": settlement,
             "redemption": f"{self.redemption_delay / 1e9:g} s after resolution" if self.redemption_delay else "at once",
         }
+
+    def __post_init__(self) -> None:
+        """Refuse a model that is none. Raises ValueError."""
+        for name, known in (
+            ("queue_model", tuple(QUEUE_MODELS)),
+            ("liquidity", ("consumed", "recorded")),
+            ("taker_delay", ("market", "none")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(known)}")
+        for name in ("trade_share", "ghost_rate"):
+            if not 0 <= getattr(self, name) <= 1_000_000:
+                raise ValueError(f"{name} is {getattr(self, name)}, not between 0 and 1000000 ppm")
+
+
+def _latency_table(latency: int | Latency) -> int | np.ndarray:
+    return latency.table if isinstance(latency, Latency) else latency
+
+
+def _latency_name(latency: int | Latency) -> str:
+    return latency.name if isinstance(latency, Latency) else f"constant {latency / 1e6:g} ms"
 
 
 class Sink(Protocol):
@@ -228,11 +272,17 @@ def simulate_prepared(
         state.markets,
         len(state.book),
         cash,
-        entry_latency=venue.entry_latency,
-        response_latency=venue.response_latency,
+        entry_latency=_latency_table(venue.entry_latency),
+        response_latency=_latency_table(venue.response_latency),
         queue_model=venue.queue_model,
         power=venue.queue_power,
         partial_fills=venue.partial_fills,
+        trade_share=venue.trade_share,
+        consume=venue.liquidity == "consumed",
+        delays=venue.taker_delay == "market",
+        settlement_delay=venue.settlement_delay,
+        ghost_rate=venue.ghost_rate,
+        ghost_seed=venue.ghost_seed,
     )
     kernels, run = pipeline.kernels(), loop.compiled("backtest")
     drain, cursor = _Drain(sink, keep_events), np.zeros(CURSOR_CELLS, np.int64)
@@ -248,7 +298,8 @@ def simulate_prepared(
                 progress(int(cursor[LOCAL]), len(events))
         if cursor[DONE] == 2:
             raise RuntimeError(
-                "more orders in flight than the venue's queue holds; the latencies are too long for this pace"
+                "more orders, fills or timers wait at the venue than its tables hold: "
+                "the latencies or the settlement delay are too long for this pace"
             )
         _close(state, drain, keep_events)
     seconds = time.perf_counter() - began

@@ -1,13 +1,20 @@
 """Cash, reservations and positions, to the micro-pUSD.
 
 Invariants, after every event
-    L1  cash + reserved + cost + rebates + receivable = deposits + realised - fees + rebates accrued
+    L1  cash + reserved + unsettled + cost + rebates + receivable = deposits + realised - fees + rebates accrued
         (rebates are a receivable until paid, so both sides carry them)
     L2  reserved is the sum of what open buy orders hold back; a position's reserved shares that of its open sells
+        and of its unsettled purchases
     L3  nothing reserved outlives its order; free cash and free shares are never negative
     L4  selling everything leaves a cost of exactly zero
     L5  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
     L6  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
+    L7  taking a fill back leaves the books as if it had never been booked
+
+A provisional fill (matched, the chain has not confirmed it) is booked at once: the match is final for the venue's
+operator, and exposure is what was matched. What it brought in cannot be passed on before it is settled, at the venue
+as here: bought shares count as reserved and keep a cost of their own, apart from the average of the others;
+proceeds of a sale stand in `unsettled` instead of cash. So a void can always be paid back.
 """
 
 from __future__ import annotations
@@ -72,9 +79,22 @@ def part_of_cost(cost, size, held):
 
 
 @njit
+def settled_cost(position, outcome, size):
+    """What `size` shares that leave a position cost: the average of those that the chain has confirmed."""
+    if outcome == Outcome.YES:
+        cost, held = position.yes_cost - position.yes_unsettled_cost, position.yes - position.yes_unsettled
+    else:
+        cost, held = position.no_cost - position.no_unsettled_cost, position.no - position.no_unsettled
+    return part_of_cost(cost, size, held)
+
+
+@njit
 def book_fill(account, position, outcome, side, price, size, fee, rebate):
-    """Book one fill whose reservation has already been released. price pips of the outcome's token."""
-    notional = price * size // ONE
+    """Book one fill whose reservation has already been released. price pips of the outcome's token.
+
+    Returns the cost that a sale took out of the position (average cost of what is settled), 0 for a purchase.
+    """
+    notional, cost = price * size // ONE, 0
     if side == Side.BUY:
         account.cash -= notional + fee
         account.cost += notional
@@ -86,11 +106,11 @@ def book_fill(account, position, outcome, side, price, size, fee, rebate):
             position.no_cost += notional
     else:
         if outcome == Outcome.YES:
-            cost = part_of_cost(position.yes_cost, size, position.yes)
+            cost = settled_cost(position, Outcome.YES, size)
             position.yes -= size
             position.yes_cost -= cost
         else:
-            cost = part_of_cost(position.no_cost, size, position.no)
+            cost = settled_cost(position, Outcome.NO, size)
             position.no -= size
             position.no_cost -= cost
         account.cash += notional - fee
@@ -101,6 +121,72 @@ def book_fill(account, position, outcome, side, price, size, fee, rebate):
     position.fees += fee
     account.rebates += rebate
     position.rebates += rebate
+    return cost
+
+
+@njit
+def _move_unsettled(account, position, fill, sign):
+    """Set aside what a provisional fill brought in (sign 1), or let it go (-1)."""
+    notional = fill.price * fill.size // ONE
+    shares, paid = sign * fill.size, sign * notional
+    if fill.side == Side.SELL:
+        account.cash -= paid - sign * fill.fee
+        account.unsettled += paid - sign * fill.fee
+    elif fill.outcome == Outcome.YES:
+        position.yes_unsettled += shares
+        position.yes_unsettled_cost += paid
+        position.yes_reserved = max(position.yes_reserved + shares, 0)  # a resolution has freed it before
+    else:
+        position.no_unsettled += shares
+        position.no_unsettled_cost += paid
+        position.no_reserved = max(position.no_reserved + shares, 0)
+
+
+@njit
+def hold_unsettled(account, position, fill):
+    """A fill (UNSETTLED) that was just booked is provisional."""
+    _move_unsettled(account, position, fill, 1)
+
+
+@njit
+def confirm_fill(account, position, fill):
+    """A provisional fill is final: what it brought in is free."""
+    _move_unsettled(account, position, fill, -1)
+
+
+@njit
+def void_fill(account, position, fill):
+    """A provisional fill did not happen: every amount goes back to where it came from (L5).
+
+    In a market that has been resolved meanwhile the caller settles once more: the position then owes what it was paid.
+    """
+    _move_unsettled(account, position, fill, -1)
+    notional = fill.price * fill.size // ONE
+    if fill.side == Side.BUY:
+        account.cash += notional
+        account.cost -= notional
+        if fill.outcome == Outcome.YES:
+            position.yes -= fill.size
+            position.yes_cost -= notional
+        else:
+            position.no -= fill.size
+            position.no_cost -= notional
+    else:
+        account.cash -= notional
+        account.cost += fill.cost
+        account.realised -= notional - fill.cost
+        position.realised -= notional - fill.cost
+        if fill.outcome == Outcome.YES:
+            position.yes += fill.size
+            position.yes_cost += fill.cost
+        else:
+            position.no += fill.size
+            position.no_cost += fill.cost
+    account.cash += fill.fee
+    account.fees -= fill.fee
+    position.fees -= fill.fee
+    account.rebates -= fill.rebate
+    position.rebates -= fill.rebate
 
 
 @njit
@@ -141,7 +227,9 @@ def mark(account, position, mark2):
             value += pairs - yes_cost - part_of_cost(position.no_cost, pairs, position.no)
     account.marked += value - position.marked
     position.marked = value
-    account.equity = account.cash + account.reserved + account.marked + account.rebates + account.receivable
+    account.equity = (
+        account.cash + account.reserved + account.unsettled + account.marked + account.rebates + account.receivable
+    )
 
 
 # ------------------------------------------------------------------------------------------------ complete sets
@@ -273,5 +361,7 @@ def group_loss_with(position, intent):
 
 def identity_gap(account, /) -> int:
     """L1 as a number: zero when the books balance. Micro-pUSD."""
-    left = account.cash + account.reserved + account.cost + account.rebates + account.receivable
+    left = (
+        account.cash + account.reserved + account.unsettled + account.cost + account.rebates + account.receivable
+    )
     return int(left - (account.deposits + account.realised - account.fees + account.rebates))

@@ -14,7 +14,7 @@ import numpy as np
 
 from polytraders.engine.jit import JIT, borrow, njit, prefetch
 from polytraders.engine.kernels import FAMILIES, Kernels
-from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, observe, send
+from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, expire, observe, send
 from polytraders.engine.state import N_MEMORY, N_SLOTS, SERIES, VOLUME_CELLS, State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
 from polytraders.rows import EventKind
@@ -34,7 +34,7 @@ def _borrowed_state(s):
         borrow(s.volume, 0, VOLUME_CELLS), borrow(s.orders, 0), borrow(s.free, 0), borrow(s.slots, 0, N_SLOTS),
         borrow(s.taking, 0, N_SLOTS), borrow(s.memory, 0, N_MEMORY), borrow(s.params, 0), borrow(s.bots, 0),
         borrow(s.repeats, 0, SERIES), borrow(s.severity, 0), borrow(s.dirty, 0), borrow(s.wakes), borrow(s.targets, 0),
-        borrow(s.vote), borrow(s.plan),
+        borrow(s.vote), borrow(s.plan), borrow(s.unsettled, 0),
     )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def _borrowed_venue(v):
     return Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets, 0), borrow(v.positions, 0), borrow(v.book, 0),
         borrow(v.orders, 0), borrow(v.heads, 0), borrow(v.spans, 0, SPANS), borrow(v.actions, 0), borrow(v.answers, 0),
+        borrow(v.entry), borrow(v.response), borrow(v.taken, 0), borrow(v.taken_of, 0), borrow(v.timers),
+        borrow(v.unsettled),
     )  # fmt: skip
 
 
@@ -61,8 +63,8 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
 
     events: EVENT[n] by receive time; times: int64[n], venue time of the k-th event in venue order;
     order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
-    rows in order, or empty. At equal times: venue before arrivals before receipts before answers
-    before decisions.
+    rows in order, or empty. At equal times: venue before its timers before arrivals before receipts
+    before answers before decisions.
 
     The venue runs ahead of us as far as no action of ours can interfere: up to the next arrival, or to
     where an action upon the next thing that we hear of would arrive. Both sides so work through several rows at a time.
@@ -86,18 +88,25 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         earliest = min(t_local, t_answer, end)
         if clock.next_tick > 0:
             earliest = min(earliest, clock.next_tick)
-        ahead = min(t_arrival, earliest + core.entry_latency)
-        while venue_at < n and times[venue_at] <= ahead:
-            prefetch(events, venue_at + PREFETCH)
-            observe(venue, events[venue_at if straight else order[venue_at]], times[venue_at])
-            venue_at += 1
+        ahead = min(t_arrival, earliest + core.least_entry, end)
+        while True:
+            t_venue = times[venue_at] if venue_at < n else FAR
+            if min(t_venue, core.due) > ahead:
+                break
+            if t_venue <= core.due:
+                prefetch(events, venue_at + PREFETCH)
+                observe(venue, events[venue_at if straight else order[venue_at]], t_venue)
+                venue_at += 1
+            else:
+                expire(venue)
             if not answering and core.answers_head < core.answers_tail:
                 answering = True
                 t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
-                ahead = min(ahead, t_answer + core.entry_latency)
+                ahead = min(ahead, t_answer + core.least_entry)
             if core.answers_tail - core.answers_head > RING // 4:
-                ahead = min(ahead, times[venue_at - 1])  # let us hear of them first
-        if core.actions_tail - core.actions_head > RING - 64 or core.answers_tail - core.answers_head > RING // 2:
+                ahead = min(ahead, core.now)  # let us hear of them first
+        flights = core.actions_tail - core.actions_head
+        if flights > RING - 64 or core.answers_tail - core.answers_head > RING // 2 or core.full:
             cursor[DONE] = 2
             break
         if not flying:
@@ -134,7 +143,7 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         elif deciding:
             tick(state, kernels, out)
             while sent < out.count[N_ACTIONS]:
-                send(core, venue.actions, out.actions[sent])
+                send(core, venue.entry, venue.actions, out.actions[sent])
                 sent += 1
         elif t_answer < t_local and (not logging or logged < room):
             event = venue.answers[core.answers_head & (RING - 1)]
@@ -241,11 +250,11 @@ def _types() -> dict[str, Any]:
     state = [
         vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER), i1,
         i2, i2, f2, vector(s.PARAMS), vector(s.BOT), vector(s.REPEAT, 3), i1, i1, i2,
-        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN),
+        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED),
     ]  # fmt: skip
     venue = [
         vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
-        vector(matching.RESTING), i1, i2, vector(ACTION), vector(EVENT),
+        vector(matching.RESTING), i1, i2, vector(ACTION), vector(EVENT), i1, i1, i1, i1, i2, vector(s.UNSETTLED),
     ]  # fmt: skip
     return {
         "state": types.NamedTuple(state, State),

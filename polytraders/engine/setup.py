@@ -155,6 +155,7 @@ def new_state(
         targets=s.records(s.INTENT, s.N_SLOTS),
         vote=s.records(s.VOTE, 1),
         plan=s.records(s.PLAN, 2),
+        unsettled=s.records(s.UNSETTLED, s.MAX_UNSETTLED),
     )
 
 

@@ -117,7 +117,7 @@ MARKET = np.dtype(
 POSITION = np.dtype(
     [
         ("yes", "<i8"),  # micro-shares held, incl. reserved
-        ("yes_reserved", "<i8"),  # of those, behind open sell orders
+        ("yes_reserved", "<i8"),  # of those, behind open sell orders or not settled yet: not for sale
         ("yes_cost", "<i8"),  # micro-pUSD paid for them
         ("no", "<i8"),
         ("no_reserved", "<i8"),
@@ -143,6 +143,10 @@ POSITION = np.dtype(
         ("last_fill_size", "<i8"),  # micro-shares
         ("leaving", "<i8", (N_SLOTS,)),  # by slot: orders whose cancel was sent and is not confirmed
         ("leaving_ts", "<i8", (N_SLOTS,)),  # ns, when the last of those cancels was sent
+        ("yes_unsettled", "<i8"),  # of `yes`, bought but not confirmed by the chain
+        ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
+        ("no_unsettled", "<i8"),
+        ("no_unsettled_cost", "<i8"),
     ]
 )
 
@@ -152,13 +156,14 @@ ACCOUNT = np.dtype(
         ("deposits", "<i8"),  # micro-pUSD put in
         ("cash", "<i8"),  # micro-pUSD free
         ("reserved", "<i8"),  # micro-pUSD behind open buy orders
+        ("unsettled", "<i8"),  # micro-pUSD of sales that the chain has not confirmed: ours, but not to be spent
         ("cost", "<i8"),  # micro-pUSD, all positions at cost
         ("realised", "<i8"),
         ("fees", "<i8"),
         ("rebates", "<i8"),  # accrued; a receivable, not yet cash
         ("receivable", "<i8"),  # micro-pUSD of resolved markets, not yet redeemed
         ("marked", "<i8"),  # micro-pUSD, all positions at mid
-        ("equity", "<i8"),  # cash + reserved + marked + rebates + receivable
+        ("equity", "<i8"),  # cash + reserved + unsettled + marked + rebates + receivable
         ("peak", "<i8"),  # highest equity since the start
         ("day", "<i8"),  # UTC day number of the three below
         ("day_end", "<i8"),  # ns
@@ -202,10 +207,31 @@ ORDER = np.dtype(
         ("ack_ts", "<i8"),  # 0 = not acknowledged
         ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
         ("ahead", "<i8"),  # micro-shares queued before it as far as we can tell: at most the level's size
+        ("expires", "<i8"),  # ns, when the venue drops it, 0 = never
     ]
 )
 # ORDER.state
 PENDING_NEW, LIVE, PENDING_CANCEL = 1, 2, 3
+
+UNSETTLED = np.dtype(
+    [
+        ("order", "<i8"),  # order id
+        ("number", "<i8"),  # which fill of that order, from 1
+        ("market", "<i8"),
+        ("outcome", "<i8"),
+        ("side", "<i8"),
+        ("price", "<i8"),  # pips, own token
+        ("size", "<i8"),  # micro-shares
+        ("fee", "<i8"),  # micro-pUSD
+        ("rebate", "<i8"),  # micro-pUSD
+        ("cost", "<i8"),  # micro-pUSD that a sale took out of the position
+        ("flags", "<i8"),  # rows.Flag of the fill
+        ("due", "<i8"),  # ns, when the simulated venue settles it
+    ]
+)
+"""A fill that the chain has neither confirmed nor refused: all that is needed to take its booking back."""
+MAX_UNSETTLED = 1 << 14
+"""Fills that may wait for the chain at one time."""
 
 INTENT = np.dtype(
     [
@@ -233,6 +259,7 @@ INTENT = np.dtype(
         ("working_size", "<i8"),  # micro-shares still open
         ("working_ts", "<i8"),  # ns, when it was sent
         ("working_ahead", "<i8"),  # micro-shares queued before it, see Order.ahead
+        ("working_expires", "<i8"),  # ns, when the venue drops it, 0 = never
         ("opposite", "<i8"),  # pips: our best open order on the other side, as a price of the intent's token, -1 = none
         ("working_side", "<i8"),  # in its own token
         ("working_filled", "<i8"),  # micro-shares
@@ -302,6 +329,7 @@ CLOCK = np.dtype(
         ("next_sample", "<i8"),  # ns
         ("n_dirty", "<i8"),
         ("n_wake", "<i8"),
+        ("n_unsettled", "<i8"),  # rows of State.unsettled in use
         ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
         ("merge_least", "<i8"),  # micro-shares: complete sets of at least this many are merged, 0 = never
     ]
@@ -344,6 +372,7 @@ class State(NamedTuple):
     targets: np.ndarray  # INTENT[N_SLOTS]
     vote: np.ndarray  # VOTE[1]
     plan: np.ndarray  # PLAN[2]; the second is what shadowed execution bots write to
+    unsettled: np.ndarray  # UNSETTLED[MAX_UNSETTLED]: clock.n_unsettled of them, oldest first
 
 
 class Row(np.record):

@@ -31,9 +31,11 @@ from polytraders.engine.jit import inline, njit, window
 from polytraders.engine.kernels import judge, propose, sense, shape
 from polytraders.engine.ledger import (
     book_fill,
+    confirm_fill,
     convert,
     free_shares,
     hold,
+    hold_unsettled,
     mark,
     merge,
     need,
@@ -41,10 +43,13 @@ from polytraders.engine.ledger import (
     settle,
     split,
     survey_group,
+    void_fill,
 )
+from polytraders.engine.rules import gtd_expires, gtd_expiry, gtd_too_soon
 from polytraders.engine.state import (
     LIVE,
     MAX_ORDERS,
+    MAX_UNSETTLED,
     MODE_ENFORCED,
     MODE_OFF,
     MODE_QUARANTINE,
@@ -293,7 +298,7 @@ def _sample(clock, account, samples, count, now):
     row.ts = now
     row.seq = clock.seq
     row.equity = account.equity
-    row.cash = account.cash
+    row.cash = account.cash + account.unsettled
     row.reserved = account.reserved
     row.cost = account.cost
     row.marked = account.marked
@@ -507,6 +512,7 @@ def _cancel(clock, account, order, slots, action, now):
     action.side = order.side
     action.order_type = order.order_type
     action.flags = order.flags
+    action.expiry = 0
 
 
 @inline
@@ -534,6 +540,11 @@ def _next_order_id(clock, free):
 def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     """Reserve, remember and send one order. Returns the reason-code number of what happened."""
     account, position = state.account[0], state.positions[market.id]
+    expiry = 0
+    if order_type == OrderType.GTD:  # it lives as long as the intent; without a ttl, or with a short one, it cannot
+        expiry = gtd_expiry(market.now, intent.ttl)
+        if gtd_too_soon(expiry, market.now):
+            return np.int64(Code.EXEC_GTD_TOO_SOON)
     amount = need(market, intent.side, price, size, flags)
     if intent.side == Side.BUY:
         if amount > account.cash:
@@ -560,6 +571,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.state = PENDING_NEW
     order.submit_ts = order.judged_ts = market.now
     order.ack_ts = 0
+    order.expires = gtd_expires(expiry) if expiry > 0 else 0
     order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
@@ -586,6 +598,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     action.side = intent.side
     action.order_type = order_type
     action.flags = flags
+    action.expiry = expiry
     return np.int64(Code.EXEC_SUBMITTED)
 
 
@@ -688,7 +701,7 @@ def _show_working_rows(book, orders, slots, market, position, intent, working):
     intent.working = 0
     intent.working_price = -1
     intent.working_outcome = intent.working_size = intent.working_ts = intent.working_ahead = 0
-    intent.working_side = intent.working_filled = 0
+    intent.working_side = intent.working_filled = intent.working_expires = 0
     intent.leaving = position.leaving[intent.slot]
     intent.leaving_ts = position.leaving_ts[intent.slot]
     if working >= 0:
@@ -702,6 +715,7 @@ def _show_working_rows(book, orders, slots, market, position, intent, working):
         intent.working_ahead = order.ahead
         intent.working_side = order.side
         intent.working_filled = order.filled
+        intent.working_expires = order.expires
     best = -1
     first = 0 if intent.slot >= N_SLOTS // 2 else N_SLOTS // 2
     for slot in range(first, first + N_SLOTS // 2):
@@ -797,6 +811,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
             rests
             and not takes
             and working >= 0
+            and state.orders[working].order_type == plan.order_type[last]
             and _same(state.orders[working], intent, plan.price[last], plan.size[last])
         )
         if keep:
@@ -981,14 +996,82 @@ def _finish_order(clock, account, position, slots, taking, free, order):
     clock.n_free += 1
 
 
+@njit
+def _await_settlement(clock, account, position, unsettled, order, event, fee, rebate, cost):
+    """A fill that was just booked is provisional. With no room to remember it trading halts, for no void could be
+    booked."""
+    n = clock.n_unsettled
+    if n == MAX_UNSETTLED:
+        if account.halted == 0:
+            account.halted = Code.EXEC_TABLE_FULL
+            account.halted_ts = event.ts_recv
+        return
+    clock.n_unsettled += 1
+    fill = unsettled[n]
+    fill.order = order.id
+    fill.number = 0
+    fill.market = order.market
+    fill.outcome = order.outcome
+    fill.side = order.side
+    fill.price = event.price
+    fill.size = event.size
+    fill.fee = fee
+    fill.rebate = rebate
+    fill.cost = cost
+    fill.flags = event.flags
+    fill.due = 0
+    hold_unsettled(account, position, fill)
+
+
+@njit
+def _unsettled_row(clock, unsettled, event):
+    """The oldest unsettled fill that a confirmation or void speaks of, -1 = none."""
+    for row in range(clock.n_unsettled):
+        fill = unsettled[row]
+        if (
+            fill.order == event.aux
+            and fill.price == event.price
+            and fill.size == event.size
+            and fill.fee == event.ref * MICRO_PER_FEE_UNIT
+        ):
+            return row
+    return -1
+
+
+@njit
+def _settle_fill(clock, account, market, position, unsettled, row, event):
+    """The chain has spoken about a provisional fill; the others close ranks."""
+    fill = unsettled[row]
+    if event.kind == EventKind.FILL_CONFIRMED:
+        confirm_fill(account, position, fill)
+    else:
+        void_fill(account, position, fill)
+        account.fills -= 1
+        position.fills -= 1
+        position.last_fill_ts = event.ts_recv  # what we hold has changed: risk looks again
+        if market.status == Status.RESOLVED:
+            settle(account, position, market.payout)
+        mark(account, position, market.mark2)
+    clock.n_unsettled -= 1
+    for i in range(row, clock.n_unsettled):
+        unsettled[i] = unsettled[i + 1]
+
+
 @inline
 def _on_order_event(state, out, market, event):
     """Acks, refusals, fills and cancels of our own orders. An unknown id changes nothing."""
     clock, account, position = state.clock[0], state.account[0], state.positions[market.id]
+    kind = event.kind
+    if clock.n_unsettled > 0 and (kind == EventKind.FILL_CONFIRMED or kind == EventKind.FILL_VOIDED):
+        row = _unsettled_row(clock, state.unsettled, event)
+        if row >= 0:
+            _settle_fill(clock, account, market, position, state.unsettled, row, event)
+            if kind == EventKind.FILL_VOIDED:
+                _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+            return
     order = state.orders[event.aux & (MAX_ORDERS - 1)]
     if order.id != event.aux:
         return
-    kind = event.kind
     if kind == EventKind.ORDER_ACK:
         order.ack_ts = event.ts_recv
         account.acks += 1
@@ -999,7 +1082,7 @@ def _on_order_event(state, out, market, event):
         _decay_recent(account, event.ts_recv)
         account.recent_rejects += 1_000
         _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
-    elif kind == EventKind.FILL_CONFIRMED:
+    elif kind == EventKind.FILL_CONFIRMED or kind == EventKind.FILL_PROVISIONAL:
         size, fee = event.size, event.ref * MICRO_PER_FEE_UNIT
         rebate = 0
         if event.flags & Flag.MAKER:
@@ -1015,7 +1098,9 @@ def _on_order_event(state, out, market, event):
             rest = max(order.reserved - size, 0)
         hold(account, position, order.outcome, order.side, rest - order.reserved)
         order.reserved = rest
-        book_fill(account, position, order.outcome, order.side, event.price, size, fee, rebate)
+        cost = book_fill(account, position, order.outcome, order.side, event.price, size, fee, rebate)
+        if kind == EventKind.FILL_PROVISIONAL:
+            _await_settlement(clock, account, position, state.unsettled, order, event, fee, rebate, cost)
         account.fills += 1
         position.fills += 1
         position.last_fill_ts = event.ts_recv

@@ -40,7 +40,7 @@ from ..units import CENT_SHARE, ONE
 
 # %% auto #0
 __all__ = ['PARAMETERS', 'SPEC', 'MAX_AGE', 'MIN_MARKETABLE', 'MONEY_2DP', 'MONEY_4DP', 'onto_tick', 'behind', 'lot',
-           'depth_within', 'touch_after', 'closable', 'put', 'refuse', 'named', 'rest_all', 'slippage_cap',
+           'depth_within', 'touch_after', 'closable', 'put', 'refuse', 'named', 'waiting', 'rest_all', 'slippage_cap',
            'take_within', 'decide']
 
 # %% ../../nbs/execution/smartrouter.ipynb #c0e190a3
@@ -374,13 +374,19 @@ def named(market, limit, cap, otherwise):
 
 # %% ../../nbs/execution/smartrouter.ipynb #3b3c4d2f
 @njit
+def waiting(intent):
+    """Time in force of what an intent leaves in the book."""
+    return OrderType.GTD if intent.order_type == OrderType.GTD else OrderType.GTC
+
+
+@njit
 def rest_all(plan, intent, market, side, limit, cap, size):
     """Plan a passive intent. Returns the reason code. Prices in YES space."""
     touch = market.best_ask if side == Side.BUY else market.best_bid
     price = behind(cap, touch, market.tick, side)
     if price < 0:
         return refuse(plan, Code.EXEC_ROUTE_NO_LIQUIDITY, touch, limit)
-    put(plan, intent, price, size, OrderType.GTC, POST_ONLY)
+    put(plan, intent, price, size, waiting(intent), POST_ONLY)
     plan.observed, plan.limit = touch, limit
     return named(market, limit, cap, Code.EXEC_ROUTE_PASSIVE if price == cap else Code.EXEC_ROUTE_REPRICED)
 
@@ -416,7 +422,7 @@ def take_within(plan, intent, market, ladder, side, limit, cap, size, least_mone
     if left < size:
         put(plan, intent, most, take, OrderType.FOK if intent.order_type == OrderType.FOK else OrderType.FAK, 0)
     if rests and left >= market.min_size and left > 0 and rest_price >= 0:
-        put(plan, intent, rest_price, left, OrderType.GTC, POST_ONLY)
+        put(plan, intent, rest_price, left, waiting(intent), POST_ONLY)
     plan.observed, plan.limit = depth, size
     if plan.n == 2:
         return named(market, limit, cap, Code.EXEC_ROUTE_SPLIT)

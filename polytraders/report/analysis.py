@@ -277,8 +277,30 @@ def mark2(run: Run, market: int) -> int:
 # ------------------------------------------------------------------------------------------------------ fills
 
 
+def standing(events: np.ndarray) -> np.ndarray:
+    """bool[n]: the rows that tell of a fill that stands, each fill once, at the row that told of it first.
+
+    A provisional fill is one as soon as it is told, its confirmation is not another, and a voided one is none.
+    """
+    kind = events["kind"]
+    if not (kind == EventKind.FILL_PROVISIONAL).any():
+        return kind == EventKind.FILL_CONFIRMED
+    stands, waiting = np.zeros(len(events), bool), {}
+    for i in np.flatnonzero((kind >= EventKind.FILL_PROVISIONAL) & (kind <= EventKind.FILL_VOIDED)):
+        row = events[i]
+        told = waiting.setdefault((int(row["aux"]), int(row["price"]), int(row["size"]), int(row["ref"])), [])
+        if kind[i] == EventKind.FILL_PROVISIONAL:
+            told.append(i)
+            stands[i] = True
+        elif told:
+            stands[told.pop(0)] = kind[i] == EventKind.FILL_CONFIRMED
+        else:
+            stands[i] = kind[i] == EventKind.FILL_CONFIRMED
+    return stands
+
+
 def fills(run: Run) -> pd.DataFrame:
-    """One row per confirmed fill, in the order in which we learned of them.
+    """One row per fill that stands, in the order in which we learned of them.
 
     ts, venue_ts ns · seq · market · outcome, side of the order · price pips, own token · size micro-shares ·
     notional, fee, rebate micro-pUSD · maker · order_id, corr, intent id · sign +1 when YES exposure grew ·
@@ -287,7 +309,7 @@ def fills(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows_ = run.events[run.events["kind"] == EventKind.FILL_CONFIRMED]
+    rows_ = run.events[standing(run.events)]
     sent = run.actions[run.actions["kind"] == ActionKind.SUBMIT]
     order = np.searchsorted(sent["order_id"], rows_["aux"])
     if len(rows_) and (len(sent) == 0 or (sent["order_id"][np.minimum(order, len(sent) - 1)] != rows_["aux"]).any()):
@@ -673,12 +695,12 @@ def orders(run: Run) -> pd.DataFrame:
     rejected, gone = np.zeros(n, bool), np.zeros(n, bool)
     events = run.events[(run.events["kind"] >= EventKind.ORDER_ACK) & (run.events["kind"] <= EventKind.CANCEL)]
     columns = (events[name].tolist() for name in ("kind", "aux", "ts_recv", "size"))
-    for kind, order, ts, size in zip(*columns, strict=True):
+    for kind, order, ts, size, stands in zip(*columns, standing(events).tolist(), strict=True):
         if (i := index.get(order)) is None:
             continue
         if kind == EventKind.ORDER_ACK:
             ack[i] = ts
-        elif kind == EventKind.FILL_CONFIRMED:
+        elif stands:
             filled[i] += size
             count[i] += 1
             first[i] = first[i] or ts

@@ -235,6 +235,12 @@ def _orders(run: Run) -> Iterator[Finding]:
         )
     if stats["open"]:
         yield Finding("note", f"{count(stats['open'], 'order').capitalize()} stood open at the end.")
+    kinds = run.events["kind"]
+    told, voided = (int((kinds == kind).sum()) for kind in (EventKind.FILL_PROVISIONAL, EventKind.FILL_VOIDED))
+    if voided:
+        yield Finding("care", f"The chain refused {count(voided, 'fill')} of {told:,}; they are not in the result.")
+    if waiting := told - voided - int((kinds == EventKind.FILL_CONFIRMED).sum()):
+        yield Finding("note", f"{count(waiting, 'fill').capitalize()} had not been confirmed at the end and counted.")
     denied = denials(run)
     if len(denied):
         top = denied.loc[denied["decisions"].idxmax()]

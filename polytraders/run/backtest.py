@@ -13,7 +13,9 @@ from ulid import ULID
 
 from polytraders import units
 from polytraders.engine.backtest import Simulation, VenueModel, simulate
+from polytraders.engine.latency import ENTRY, RESPONSE, Latency, log_normal, recorded
 from polytraders.engine.setup import Pipeline
+from polytraders.errors import ConfigError
 from polytraders.run.pipeline import build_pipeline
 from polytraders.store.log import LogWriter, RecordKind, Ticket
 from polytraders.store.manifest import make_manifest
@@ -54,14 +56,21 @@ class RunResult:
 def venue_model(settings: Settings) -> VenueModel:
     """The simulated venue the settings describe."""
     s = settings.venue.simulated
+    entry, response = _latencies(settings)
     return VenueModel(
-        entry_latency=s.entry_latency_ns,
-        response_latency=s.response_latency_ns,
+        entry_latency=entry,
+        response_latency=response,
         queue_model=s.queue_model,
         queue_power=int(s.queue_power),
+        trade_share=s.trade_share_ppm,
         partial_fills=s.partial_fills,
         fees=s.fees,
         redemption_delay=s.redemption_delay_ns,
+        liquidity=s.liquidity,
+        taker_delay=s.taker_delay,
+        settlement_delay=s.settlement_delay_ns,
+        ghost_rate=s.ghost_fill_ppm,
+        ghost_seed=s.ghost_seed,
     )
 
 
@@ -75,6 +84,26 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "full_panel": settings.engine.full_panel,
         "merge_least": settings.engine.merge_least_micro,
     }
+
+
+def _latencies(settings: Settings) -> tuple[int | Latency, int | Latency]:
+    """Entry and response latency of the model in force. Raises ConfigError, DataError for a file that is none."""
+    s = settings.venue.simulated
+    if s.latency_model == "constant":
+        return s.entry_latency_ns, s.response_latency_ns
+    if s.latency_model == "lognormal":
+        return (
+            log_normal(s.entry_latency_ns, float(s.entry_sigma), s.latency_seed),
+            log_normal(s.response_latency_ns, float(s.response_sigma), s.latency_seed + 1),
+        )
+    if not s.latency_file:
+        raise ConfigError(
+            "the recorded latency model has no file",
+            where=f"{settings.source} [venue.simulated] latency_file",
+            rule="latency_model = recorded needs latency_file",
+            mend="name a Parquet, CSV or npy file with columns entry_ns and response_ns",
+        )
+    return recorded(s.latency_file, ENTRY), recorded(s.latency_file, RESPONSE)
 
 
 def new_run_id() -> str:
@@ -143,16 +172,8 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     money = {
         name: units.money_text(account[name])
         for name in (
-            "deposits",
-            "cash",
-            "reserved",
-            "cost",
-            "marked",
-            "realised",
-            "fees",
-            "rebates",
-            "receivable",
-            "equity",
+            *("deposits", "cash", "reserved", "unsettled", "cost"),
+            *("marked", "realised", "fees", "rebates", "receivable", "equity"),
         )
     }
     return {
@@ -171,6 +192,7 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
         "account": money,
         "halted": int(account.halted),
         "open_orders": int(account.open_orders),
+        "unsettled_fills": int(clock.n_unsettled),
         "seconds": round(simulation.seconds, 6),
         "events_per_second": round(simulation.rate),
         "bots": {

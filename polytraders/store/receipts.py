@@ -495,10 +495,13 @@ class Receipts:
             return self._unknown(row, row.ts_recv, f"The venue reported {kind.name}")
         action, fill = order.action, None
         if kind in _FILLS:
-            reason, fill = self._reason(Code.EXEC_FILL), self._fill(row, order, kind)
+            code = Code.EXEC_FILL_VOIDED if kind is EventKind.FILL_VOIDED else Code.EXEC_FILL
+            reason, fill = self._reason(code), self._fill(row, order, kind)
             event = "filled" if order.filled >= action.size else "partially_filled"
         else:
             event, code = _ANSWERS[kind]
+            if row.flags & Flag.DELAYED:
+                code = Code.EXEC_DELAYED
             reason = self._reason(code if kind is EventKind.ORDER_ACK else row.size or code)
         payload = self._execution(
             event,

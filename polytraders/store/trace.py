@@ -22,6 +22,7 @@ from rich.text import Text
 
 from polytraders.bots import SYMBOLS, UNITS, BotMode
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT
+from polytraders.engine.rules import GTD_EARLY
 from polytraders.errors import UsageError
 from polytraders.reasons import Code, ReasonCode, by_number, lookup
 from polytraders.rows import POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Severity, Side, Verdict
@@ -290,6 +291,8 @@ class _Teller:
         what = f"asks to cancel order {order}" if kind is ActionKind.CANCEL else "asks to cancel all orders"
         if kind is ActionKind.SUBMIT:
             terms = OrderType(row["order_type"]).name + (", post-only" if row["flags"] & POST_ONLY else "")
+            if row["expiry"]:
+                terms += f", until {iso_utc(int(row['expiry']) * NS_PER_S - GTD_EARLY)}"
             what = f"sends order {order}: {shape_text(row, row['price'], row['size'])}, {terms}"
             details |= {"price": price_text(row["price"]), "size": size_text(row["size"]), "terms": terms}
         return self.step("venue", row["ts"], "polytraders", what, **details)
@@ -304,6 +307,8 @@ class _Teller:
         details: dict[str, Any] = {"event": kind.name, "order_id": order}
         if kind is EventKind.ORDER_ACK:
             what, code = f"accepted order {order}", Code.EXEC_RESTING
+            if row["flags"] & Flag.DELAYED:
+                what, code = f"accepted order {order} and holds it for the taker delay", Code.EXEC_DELAYED
         elif kind is EventKind.ORDER_REJECT:
             what, code = f"rejected order {order}", int(row["size"]) or Code.EXEC_REJECTED
         elif kind is EventKind.CANCEL:
@@ -313,7 +318,7 @@ class _Teller:
             word = {EventKind.FILL_PROVISIONAL: "filled, not yet final:", EventKind.FILL_VOIDED: "voided the fill of"}
             what = "{} {size} @ {price} as {role}, fee {fee} pUSD".format(word.get(kind, "filled"), **fill)
             details |= fill
-            code = 0 if kind is EventKind.FILL_VOIDED else Code.EXEC_FILL
+            code = Code.EXEC_FILL_VOIDED if kind is EventKind.FILL_VOIDED else Code.EXEC_FILL
         return self.step("venue", row["ts_recv"], "venue", what, int(code), **details)
 
     # -- the end

@@ -19,8 +19,9 @@ from polytraders.bots import load_bot
 from polytraders.engine import matching
 from polytraders.engine import state as s
 from polytraders.engine.probe import NOW, Probe, probe
-from polytraders.rows import ACTION, ActionKind, EventKind
-from polytraders.units import ONE, TICKS_PIPS
+from polytraders.engine.rules import gtd_expiry
+from polytraders.rows import ACTION, ActionKind, EventKind, OrderType
+from polytraders.units import NS_PER_S, ONE, TICKS_PIPS
 
 MICRO = 1_000_000
 CENT = 10_000
@@ -136,6 +137,7 @@ class SimulatedVenue:
         action.ts, action.kind, action.order_id, action.market = NOW, ActionKind.SUBMIT, self.sent, 0
         action.outcome, action.side = intent.outcome, intent.side
         action.price, action.size, action.order_type, action.flags = price, size, order_type, flags
+        action.expiry = gtd_expiry(NOW, 600 * NS_PER_S) if order_type == OrderType.GTD else 0
         core = self.venue.core[0]
         before = int(core.answers_tail)
         self.venue.actions[core.actions_tail] = action

@@ -286,7 +286,7 @@ def check_plan(case: dict) -> None:
         assert size % CENT_SHARE == 0 and size >= m.min_size
         inside = offers(x, yes_price(x, price))
         if flags & POST_ONLY:
-            assert order_type == OrderType.GTC and i.order_type in (OrderType.GTC, OrderType.GTD)
+            assert order_type == i.order_type and order_type in (OrderType.GTC, OrderType.GTD)
             assert sum(q for _, q in inside) <= taken  # T3: nothing within its price is left
         else:
             assert order_type in (OrderType.FAK, OrderType.FOK) and not i.passive_only

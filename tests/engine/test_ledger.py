@@ -52,11 +52,11 @@ def test_the_books_balance_to_the_micro_pusd_after_every_event(seed, model, inte
     st.integers(0, 10**6),
     st.sampled_from(list(OrderType)),
     st.integers(1, 99),
-    st.integers(500, 40_000),
+    st.integers(5, 400),
     st.integers(0, 1),
 )
 def test_the_books_balance_for_takers_of_every_kind(seed, order_type, cents, size, outcome):
-    pipeline = script(cents * 100, size * 10_000, order_type=order_type, passive=0, outcome=outcome)
+    pipeline = script(cents * 100, size * SHARE, order_type=order_type, passive=0, outcome=outcome)
     identity_after_every_event(random_tape(seed, 160), pipeline, [Info(grid=10)], MODELS[seed % 3], 100 * MS)
 
 

@@ -1,6 +1,5 @@
 """The simulated venue, case by case, with numbers worked by hand. 50 ms each way unless said."""
 
-import numpy as np
 import pytest
 from toys import MS, PUSD, SHARE, T0, Info, Tape, allow, as_is, maker, quote_twice, script, toy
 
@@ -8,6 +7,7 @@ from polytraders import rows
 from polytraders.engine import setup
 from polytraders.engine.backtest import Collected, VenueModel, simulate
 from polytraders.engine.matching import arrive, new_venue, send
+from polytraders.engine.state import records
 from polytraders.reasons import Code
 from polytraders.rows import EventKind, Flag, OrderType, Outcome, Side
 
@@ -152,7 +152,7 @@ def test_fak_takes_what_is_there_and_the_rest_is_cancelled():
         ({"price": 4_950, "size": 10 * SHARE}, Code.EXEC_OFF_TICK),
         ({"price": 10_000, "size": 10 * SHARE}, Code.EXEC_OFF_TICK),
         ({"price": 4_900, "size": 4_990_000}, Code.EXEC_BELOW_MIN_SIZE),
-        ({"price": 4_900, "size": 10 * SHARE + 1}, Code.EXEC_BELOW_MIN_SIZE),
+        ({"price": 4_900, "size": 10 * SHARE + 1}, Code.EXEC_TOO_MANY_DECIMALS),
     ],
 )
 def test_what_the_venue_refuses_it_refuses_by_name(wish, code):
@@ -209,9 +209,9 @@ def test_the_venue_itself_refuses_what_its_balance_does_not_cover():
         markets, cells, 100 * PUSD, entry_latency=0, response_latency=0, queue_model="risk_averse", power=1,
         partial_fills=True,
     )  # fmt: skip
-    action = np.zeros(1, rows.ACTION)
+    action = records(rows.ACTION, 1)
     action["kind"], action["order_id"], action["price"], action["size"], action["flags"] = 1, 1, 5_000, 201 * SHARE, 1
-    send(venue.core[0], venue.actions, action[0])
+    send(venue.core[0], venue.entry, venue.actions, action[0])
     arrive(venue)
     assert venue.answers[0].kind == EventKind.ORDER_REJECT and venue.answers[0].size == Code.EXEC_NOT_ENOUGH_BALANCE
 

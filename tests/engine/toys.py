@@ -33,6 +33,7 @@ class Info:
     neg_risk: bool = False
     event_id: str = ""
     end_ts: int = 0
+    taker_delay: int = 0
 
 
 @kernel("strat")

@@ -223,3 +223,20 @@ def test_the_terminal_summary_has_sentences_findings_and_markets(run: Run) -> No
     Console(width=120, file=written).print(summary_text(run))
     text = written.getvalue()
     assert "BACKTEST" in text and "Only 2 fills" in text and "market-0" in text and "+3.16" in text
+
+
+def test_voided_and_unconfirmed_fills_are_told(tmp_path: Path) -> None:
+    # three fills of 10 at 0.40: one confirmed, one voided, one still open at the end; two stand
+    hand = Hand()
+    hand.book(0, 4_000, 4_200)
+    for order in (1, 2, 3):
+        hand.order(order, 0.1, Outcome.YES, Side.BUY, 4_000, 10_000_000)
+        told = {"aux": order, "price": 4_000, "size": 10_000_000, "flags": Flag.LAST | Flag.MAKER}
+        hand.event(EventKind.FILL_PROVISIONAL, order, **told)
+    for order, kind in ((1, EventKind.FILL_CONFIRMED), (2, EventKind.FILL_VOIDED)):
+        told = {"aux": order, "price": 4_000, "size": 10_000_000, "flags": Flag.LAST | Flag.MAKER}
+        hand.event(kind, 5 + order, **told)
+    run = load(hand.write(tmp_path / "r"))
+    assert run.fills["order_id"].tolist() == [1, 3] and run.fills["ts"].tolist() == [T0 + S + LATE, T0 + 3 * S + LATE]
+    assert run.orders["filled"].tolist() == [10_000_000, 0, 10_000_000]
+    assert found(run, "The chain refused 1 fill of 3") and found(run, "1 fill had not been confirmed")

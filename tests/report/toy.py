@@ -166,13 +166,16 @@ def write_run(
     merge_least: int = 0,
     redemption: int = 0,
     new_fees: bool = False,
+    **model: int,
 ) -> Any:
     """A run of the toy on a random tape; returns the simulation. new_fees: halfway, market 0 gets another schedule."""
     infos = [
         MARKET | {"condition_id": f"0x{i:064x}", "slug": f"toy-{i}", "yes_token": "", "no_token": ""} for i in range(2)
     ]
     markets = [SimpleNamespace(**info) for info in infos]
-    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees, redemption_delay=redemption)
+    venue = VenueModel(
+        entry_latency=latency, response_latency=latency, fees=fees, redemption_delay=redemption, **model
+    )
     options = {
         "cash": CASH,
         "interval": interval,
