@@ -36,6 +36,11 @@ def overrides(draw: random.Random) -> dict[str, str]:
         "venue.simulated.entry_latency_ms": str(draw.choice([0, 1, 50, 2_000])),
         "venue.simulated.response_latency_ms": str(draw.choice([0, 1, 50, 2_000])),
         "venue.simulated.fees": draw.choice(["true", "false"]),
+        "venue.simulated.latency_model": draw.choice(["constant", "lognormal"]),
+        "venue.simulated.trade_share": draw.choice(["0", "0.3"]),
+        "venue.simulated.liquidity": draw.choice(["consumed", "recorded"]),
+        "venue.simulated.settlement_delay_ms": str(draw.choice([0, 0, 3_000])),
+        "venue.simulated.ghost_fill_ppm": str(draw.choice([0, 0, 50_000])),
     }
 
 
