@@ -33,6 +33,7 @@ Modules:
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
+- `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
