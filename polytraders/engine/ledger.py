@@ -4,10 +4,11 @@ Invariants, after every event
     L1  cash + reserved + cost + rebates + receivable = deposits + realised - fees + rebates accrued
         (rebates are a receivable until paid, so both sides carry them)
     L2  reserved is the sum of what open buy orders hold back; a position's reserved shares that of its open sells
+        and of the sets on their way to be merged
     L3  nothing reserved outlives its order; free cash and free shares are never negative
     L4  selling everything leaves a cost of exactly zero
-    L5  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
-    L6  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
+    L6  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
+    L7  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
 """
 
 from __future__ import annotations
