@@ -4,12 +4,12 @@ Invariants, after every event
     L1  cash + reserved + unsettled + cost + rebates + receivable = deposits + realised - fees + rebates accrued
         (rebates are a receivable until paid, so both sides carry them)
     L2  reserved is the sum of what open buy orders hold back; a position's reserved shares that of its open sells
-        and of its unsettled purchases
+        of its unsettled purchases and of the sets on their way to be merged
     L3  nothing reserved outlives its order; free cash and free shares are never negative
     L4  selling everything leaves a cost of exactly zero
-    L5  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
-    L6  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
-    L7  taking a fill back leaves the books as if it had never been booked
+    L5  taking a fill back leaves the books as if it had never been booked
+    L6  a YES and a NO share of one market are worth exactly 1 pUSD together, whatever the mid
+    L7  splitting books no profit; merging frees 1 pUSD a pair and takes exactly the pair's cost out of the books
 
 A provisional fill (matched, the chain has not confirmed it) is booked at once: the match is final for the venue's
 operator, and exposure is what was matched. What it brought in cannot be passed on before it is settled, at the venue
@@ -250,8 +250,7 @@ def split(account, position, size, mark2):
 @njit
 def merge(account, position, size):
     """Turn `size` YES and as many NO into cash at 1 pUSD a pair."""
-    yes_cost = part_of_cost(position.yes_cost, size, position.yes)
-    no_cost = part_of_cost(position.no_cost, size, position.no)
+    yes_cost, no_cost = settled_cost(position, Outcome.YES, size), settled_cost(position, Outcome.NO, size)
     position.yes -= size
     position.no -= size
     position.yes_cost -= yes_cost
@@ -274,7 +273,7 @@ def convert(account, markets, positions, first, index_set, size, fee_bps):
     while n == 0 or at != first:
         if index_set >> n & 1:
             position = positions[at]
-            part = part_of_cost(position.no_cost, size, position.no)
+            part = settled_cost(position, Outcome.NO, size)
             position.no -= size
             position.no_cost -= part
             cost += part

@@ -126,7 +126,7 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
                 log[logged] = event
                 log[logged].seq = clock.seq
                 logged += 1
-            if event.kind == EventKind.RESOLUTION and not has_room(out):
+            if event.kind >= EventKind.RESOLUTION and not has_room(out):  # what pays us writes a sample
                 break
         t_local = events[local].ts_recv if local < n else FAR
         t_message = min(t_local, t_answer)

@@ -407,7 +407,7 @@ def _settle_fill(venue, row):
         kind = EventKind.FILL_VOIDED
         void_fill(account, position, fill)
         if market.status == Status.RESOLVED:
-            settle(account, position, market.payout)
+            settle(account, position, market.payout, market.redeeming)
     else:
         confirm_fill(account, position, fill)
     _answer(
@@ -742,7 +742,7 @@ def _cancel_market(venue, market, code):
 
 
 @njit
-def _change_sets(core, account, markets, positions, answers, action):
+def _change_sets(core, account, markets, positions, response, answers, action):
     """Split, merge or convert as the collateral contracts do; a refusal answers with size 0. Orders keep what they
     hold back: only free cash and free shares count."""
     market, position, size = markets[action.market], positions[action.market], action.size
@@ -767,7 +767,7 @@ def _change_sets(core, account, markets, positions, answers, action):
             at = markets[at].group_next
         if done := done and market.group >= 0 and 2 <= n < 64 and chosen > 0 and action.price >> n == 0:
             convert(account, markets, positions, action.market, action.price, size, 0)
-    _answer(core, answers, kind, action.market, action.order_id, action.price, size if done else 0, 0, 0, 0)
+    _answer(core, response, answers, kind, action.market, action.order_id, action.price, size if done else 0, 0, 0, 0)
 
 
 @inline
@@ -785,7 +785,15 @@ def arrive(venue):
         for market in range(core.n_markets):
             _cancel_market(venue, market, Code.EXEC_CANCELLED)
     else:
-        _change_sets(venue.core[0], venue.account[0], venue.markets, venue.positions, venue.answers, action)
+        _change_sets(
+            venue.core[0],
+            venue.account[0],
+            venue.markets,
+            venue.positions,
+            venue.response,
+            venue.answers,
+            action,
+        )
 
 
 @njit
@@ -937,9 +945,11 @@ def observe(venue, event, now):
     elif kind == EventKind.RESOLUTION:
         market.status = Status.RESOLVED
         market.payout = event.price
+        market.redeeming = event.aux
         _cancel_market(venue, event.market, Code.EXEC_CANCELLED_MARKET_RESOLVED)
         settle(venue.account[0], venue.positions[event.market], event.price, event.aux)
     elif kind == EventKind.REDEMPTION:
+        market.redeeming = 0
         redeem(venue.account[0], venue.positions[event.market])
     elif kind == EventKind.FEES:
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux

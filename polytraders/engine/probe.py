@@ -165,7 +165,7 @@ def probe(
     mark(a, p, m.mark2)
     a.cost = p.yes_cost + p.no_cost
     a.reserved = p.buy_reserved
-    a.equity = a.cash + a.reserved + a.marked + a.rebates + a.receivable
+    a.equity = a.cash + a.reserved + a.unsettled + a.marked + a.rebates + a.receivable
     _set(a, account)
     planned = s.records(s.PLAN, 1)[0]
     planned.n = len(plan)

@@ -1050,7 +1050,7 @@ def _settle_fill(clock, account, market, position, unsettled, row, event):
         position.fills -= 1
         position.last_fill_ts = event.ts_recv  # what we hold has changed: risk looks again
         if market.status == Status.RESOLVED:
-            settle(account, position, market.payout)
+            settle(account, position, market.payout, market.redeeming)
         mark(account, position, market.mark2)
     clock.n_unsettled -= 1
     for i in range(row, clock.n_unsettled):

@@ -376,6 +376,9 @@ def beside(run: Run) -> Panel:
     note += "Without a known pool there is no amount. Rebates are paid once a day, from the venue's minimum on."
     if not found:
         title = "No liquidity rewards to estimate"
+    elif not any(e.quoted for e in found):
+        title = "None of our quotes would have scored for liquidity rewards"
+        note = "They were below the smallest rewarded size, too far from the mid, or on one side near 0 or 1. " + note
     else:
         n = sum(e.minutes for e in found)
         mean = [sum(getattr(e, name) * e.minutes for e in found) / n for name in ("share", "low", "high")]

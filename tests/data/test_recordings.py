@@ -246,11 +246,11 @@ def test_market_rules_come_from_the_recording_where_it_tells_them(real):
     assert (info.fee_rate, info.fee_exponent, info.rebate_rate) == (72_000, 1, 200_000)
     assert (info.tick, info.min_size, info.neg_risk) == (100, 5_000_000, False)
     assert info.end_ts == 1_777_515_300_000_000_000
-    assert info.assumed == ()
+    assert info.assumed == ("taker_delay",)  # the one rule its metadata does not name
     _, catalog, _ = real("april")
     (info, *_) = catalog.markets("april")
     assert info.end_ts == (1_776_094_500 + 300) * 1_000_000_000
-    assert info.assumed == ("fee_exponent", "fee_rate", "rebate_rate", "yes_token")
+    assert info.assumed == ("fee_exponent", "fee_rate", "rebate_rate", "taker_delay", "yes_token")
     assert info.fee_rate == 72_000  # the rule of 13 April 2026
 
 
