@@ -3,6 +3,7 @@
 Modules:
 
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
+- `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
 - `polytraders.data.catalog`: The catalog: recordings as Parquet files, loaded as one ordered stream of event rows.
 - `polytraders.data.checks`: A recording against itself: replay its rows and compare with what its own messages said.
@@ -32,7 +33,11 @@ Modules:
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
+- `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
+- `polytraders.research.queue`: What a recording itself says about queues: virtual orders, and what happened before and behind them.
+- `polytraders.research.wallet`: A wallet's books from its public trades: cash, positions, profit by market, through the engine's own ledger.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
+- `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
