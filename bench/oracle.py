@@ -40,7 +40,6 @@ from polytraders.data.catalog import Catalog
 from polytraders.data.importer import import_files
 from polytraders.engine import book as bk
 from polytraders.engine.jit import njit
-from polytraders.engine.loop import compiled
 from polytraders.rows import EventKind, Side
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +68,7 @@ def one_market(events: np.ndarray, market: int) -> np.ndarray:
     known = (EventKind.BOOK_CLEAR, EventKind.LEVEL, EventKind.CHANGE, EventKind.TRADE)
     rows = events[(events["market"] == market) & np.isin(events["kind"], known)].copy()
     rows["market"] = 0
-    rows["ts_event"] = compiled("venue_times")(rows)
+    rows["ts_event"] = np.maximum.accumulate(np.minimum(rows["ts_event"], rows["ts_recv"]))
     return rows
 
 
@@ -91,7 +90,7 @@ def _crossings(rows, book, market, at):
     for i in range(rows.shape[0]):
         if rows[i].kind <= EventKind.CHANGE:
             bk.apply(book, market, rows[i])
-            now = 0 <= market.ask_level <= market.bid_level
+            now = 0 <= bk.ask(market) <= bk.bid(market)
             if now and not was:
                 if n == 0:
                     at[0] = i

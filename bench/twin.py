@@ -96,7 +96,7 @@ def make(venue, rows, book, market, action, start, told, filled):
             break
         if decide_at < first:
             note = told[min(decisions, told.shape[0] - 1)]
-            note[0], note[1] = max(market.bid_level, 0), max(market.ask_level, 0)
+            note[0], note[1] = max(bk.bid(market), 0), max(bk.ask(market), 0)
             note[2] = position // units.MICRO
             decisions += 1
             for side in range(2):

@@ -30,6 +30,9 @@ def backtest(
     set_: Set = None,
     report: Annotated[bool, typer.Option("--report", help="Render the report when done.")] = False,
     envelopes: Annotated[bool, typer.Option("--envelopes", help="Project the receipts into the store.")] = False,
+    band: Annotated[
+        str | None, typer.Option("--band", metavar="CALIBRATION", help="Trade its low, central and high fill models.")
+    ] = None,
     log: Annotated[
         bool, typer.Option("--log/--no-log", help="Keep a run log (replay, trace and report need it).")
     ] = True,
@@ -41,14 +44,17 @@ def backtest(
     from polytraders.errors import UsageError
     from polytraders.run.backtest import run_backtest
 
-    if (report or envelopes) and not log:
-        raise UsageError("--report and --envelopes read the run log", mend="leave out --no-log")
+    if (report or envelopes or band) and not log:
+        raise UsageError("--report, --envelopes and --band need the run log", mend="leave out --no-log")
     window = window_of(start, end)
     chosen = configured(load_settings(settings), set_)
     session = Catalog().load(recording, markets=market, **window)
-    with progress_bar("backtest") as watch:
-        result = run_backtest(session, chosen, strategy=strategy, log=log, progress=watch)
     extra: dict[str, object] = {}
+    with progress_bar("backtest") as watch:
+        if band:
+            result, extra["band"] = _banded(session, chosen, band, strategy=strategy, progress=watch)
+        else:
+            result = run_backtest(session, chosen, strategy=strategy, log=log, progress=watch)
     if envelopes:
         from polytraders.store.envelopes import project, store_path
 
@@ -64,6 +70,16 @@ def backtest(
         )
         return
     _print_run(result, session, extra)
+
+
+def _banded(session, settings, name, **options):
+    from polytraders.research.calibrate import load_calibration
+    from polytraders.run.band import run_band
+
+    calibration, digest = load_calibration(name)
+    result, band = run_band(session, settings, calibration["band"], {"calibration": name, "sha256": digest}, **options)
+    kept = ("settings", "pnl", "fills")
+    return result, {case: {key: told[key] for key in kept} for case, told in band["cases"].items()}
 
 
 def window_of(start: str | None, end: str | None) -> dict[str, int | None]:
@@ -121,6 +137,10 @@ def _print_run(result, session, extra) -> None:
         ("rebates accrued, not yet paid", f"{summary['rebates']} pUSD"),
         ("positions at mid", f"{money['marked']} pUSD"),
         ("profit and loss", f"{summary['pnl']} pUSD on {money['deposits']}"),
+        *(
+            (f"  {case}", f"{told['pnl']} pUSD, {told['fills']:,} fills")
+            for case, told in extra.get("band", {}).items()
+        ),
         ("speed", f"{summary['events_per_second']:,} events/s"),
     ):
         table.add_row(name, value)

@@ -7,6 +7,7 @@ every page, and all of them can be told apart on white, on black and in print. L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from polytraders.errors import UsageError
 from polytraders.report.analysis import HORIZONS, PARTS, Mean, Run, denials, final_equity, mean_markout
 from polytraders.report.findings import CERTAIN
 from polytraders.report.words import cents, count, percent, price, pusd, shares
+from polytraders.run.band import envelope, read_band
 from polytraders.units import MICRO, NS_PER_MS, ONE
 
 if TYPE_CHECKING:
@@ -148,9 +150,22 @@ def equity(run: Run, look: Look = Look()) -> go.Figure:
     figure.add_trace(_step(go, table["ts"].to_numpy(), table["equity"] / MICRO, look, color=EQUITY, name="equity"))
     figure.add_hline(y=run.deposits / MICRO, line={"color": BOOK, "width": 1, "dash": "dash"})
     _mark_events(figure, run)
-    figure.update_layout(showlegend=False)
+    band = read_band(run.folder)
+    if band:
+        _band(go, figure, band, look)
+    figure.update_layout(showlegend=bool(band))
     figure.update_yaxes(tickformat=",.2f")
     return figure
+
+
+def _band(go: Any, figure: go.Figure, band: Mapping[str, Any], look: Look) -> None:
+    """Shade between the lowest and the highest equity of the fill models of a calibration."""
+    ts, low, high = envelope(band)
+    keep = np.union1d(thin(ts, low / MICRO, look.max_points), thin(ts, high / MICRO, look.max_points))
+    edge: dict[str, Any] = {"color": EQUITY, "width": 0, "look": look, "hoverinfo": "skip"}
+    figure.add_trace(_step(go, ts[keep], low[keep] / MICRO, showlegend=False, **edge))
+    shade = {"fill": "tonexty", "fillcolor": "rgba(47, 126, 216, 0.18)", "name": "fill models, low to high"}
+    figure.add_trace(_step(go, ts[keep], high[keep] / MICRO, **shade, **edge))
 
 
 def drawdown(run: Run, look: Look = Look()) -> go.Figure:

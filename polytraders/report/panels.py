@@ -19,6 +19,7 @@ from polytraders.report.analysis import PARTS, Run, order_statistics
 from polytraders.report.findings import findings, sentences
 from polytraders.report.words import MISSING, cents, count, lasting, moment, percent, price, pusd, shares
 from polytraders.rows import EventKind
+from polytraders.run.band import read_band
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -156,6 +157,20 @@ def limits(run: Run) -> Panel:
 
 def _say(n: int) -> str:
     return "says" if n == 1 else "say"
+
+
+def band_note(run: Run) -> str:
+    """What the band around the equity is, "" for a run without one."""
+    band = read_band(run.folder)
+    if band is None:
+        return ""
+    cases = [(which, band["cases"][which]) for which in ("low", "central", "high")]
+    told = "; ".join(f"{which} {case['pnl']} pUSD on {count(case['fills'], 'fill')}" for which, case in cases)
+    name = band["source"].get("calibration", "?")
+    return (
+        f"Band: the same backtest under the fill models that calibration {name} leaves open: {told}. "
+        "It says nothing about other days."
+    )
 
 
 def by_market(run: Run) -> Panel:

@@ -20,7 +20,7 @@ bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,8 @@ def calibrate(
     fills["wrong_in_recorded_order"] = _wrong_in_order(found, plain, cuts)
     highest = max(settable(), key=lambda model: (fills["all"][model], model == best))
     latency = {session.name: feed_delay(session, seed) for session in sessions}
-    result = {
+    back = latency_settings(latency.values())
+    return {
         "calibration": VERSION,
         "recordings": [session.pin for session in sessions],
         "options": {"orders": orders, "horizon_s": horizon_s, "seed": seed, "train": TRAIN, "draws": DRAWS},
@@ -166,21 +167,29 @@ def calibrate(
         "prints": _prints(found),
         "latency": latency,
         "not_identified": _not_identified(latency, sessions),
-        "settings": settings_of(best),
+        "settings": settings_of(best) | back,
         "band": {
-            "low": settings_of("risk_averse"),
-            "central": settings_of(best),
-            "high": settings_of(highest),
+            "low": settings_of("risk_averse") | back,
+            "central": settings_of(best) | back,
+            "high": settings_of(highest) | back,
         },
     }
-    told = [entry for entry in latency.values() if "median_ms" in entry]
-    if len(told) == 1 and "response_sigma" in Simulated.model_fields:
-        result["settings"] |= {
-            f"{SECTION}.latency_model": "lognormal",
-            f"{SECTION}.response_latency_ms": str(max(round(told[0]["median_ms"]), 1)),
-            f"{SECTION}.response_sigma": f"{told[0]['sigma']:.6f}",
-        }
-    return result
+
+
+def latency_settings(latency: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Overrides of what `feed_delay` could fit: the way back. The way there stays as it is set, without a spread.
+
+    Nothing when the recordings tell of none or of several, or where the simulated venue has no such model.
+    """
+    told = [entry for entry in latency if "median_ms" in entry]
+    if len(told) != 1 or "response_sigma" not in Simulated.model_fields:
+        return {}
+    return {
+        f"{SECTION}.latency_model": "lognormal",
+        f"{SECTION}.response_latency_ms": str(max(round(told[0]["median_ms"]), 1)),
+        f"{SECTION}.response_sigma": f"{told[0]['sigma']:.6f}",
+        f"{SECTION}.entry_sigma": "0",
+    }
 
 
 def _table(found: Sequence[Evidence], cuts: Sequence[float], held_out: bool) -> np.ndarray:

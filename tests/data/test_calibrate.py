@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from polytraders.cli import app
-from polytraders.config import load_settings
+from polytraders.config import Simulated, load_settings
 from polytraders.data.catalog import Session
 from polytraders.errors import DamageError, DataError, UsageError
 from polytraders.research import calibrate as cal
@@ -183,7 +183,8 @@ def test_cancels_drawn_by_share_give_a_power_of_one():
     low, high = found["queue"]["power_interval"]
     assert low < 1 < high and abs(found["queue"]["power"] - 1) < 0.15
     assert found["queue"]["chosen"] == "power_prob:1"
-    assert found["settings"] == {"venue.simulated.queue_model": "power_prob", "venue.simulated.queue_power": "1"}
+    chosen = {"venue.simulated.queue_model": "power_prob", "venue.simulated.queue_power": "1"}
+    assert chosen.items() <= found["settings"].items() and chosen.items() <= found["band"]["central"].items()
     for row in found["queue"]["reliability"]:
         assert row["n"] < 200 or abs(row["predicted"] - row["observed"]) < 0.1
 
@@ -245,6 +246,18 @@ def test_a_delay_that_cannot_be_known_is_not_fitted_and_says_why():
     assert "whole seconds" in cal.feed_delay(session_of(whole), 1)["why_not"]
     mixed = np.where(np.arange(1_000) % 3 == 0, -5 * MS, flat)
     assert "33% of the messages" in cal.feed_delay(session_of(delayed(mixed)), 1)["why_not"]
+
+
+def test_a_fitted_way_back_becomes_settings_that_a_run_takes_and_the_way_there_stays():
+    given = [{"median_ms": 12.4, "sigma": 0.31}, {"why_not": "whole seconds"}]
+    overrides = cal.latency_settings(given)
+    if "response_sigma" not in Simulated.model_fields:  # this venue knows constant latencies only
+        assert overrides == {}
+    else:
+        before, after = (load_settings().with_overrides(o).venue.simulated for o in ({}, overrides))
+        assert (after.latency_model, after.response_latency_ms, str(after.response_sigma)) == ("lognormal", 12, "0.31")
+        assert (after.entry_latency_ms, after.entry_sigma) == (before.entry_latency_ms, 0)
+    assert cal.latency_settings(given[1:]) == cal.latency_settings(given[:1] * 2) == {}
 
 
 # -- the real thing, and the file -----------------------------------------------------------------------------------
