@@ -280,7 +280,8 @@ def test_a_sweep_in_which_nothing_ended_well_says_why(session, settings, monkeyp
 def test_the_best_of_many_random_trials_is_called_luck_and_a_skilled_one_is_not(result):
     rng = np.random.Generator(np.random.PCG64(5))
     luck = rng.normal(0, 1, (trials.INTERVALS, 1_000))
-    assert sw.weigh(luck).psr > 0.99 and sw.weigh(luck).overfitted
+    weighed = sw.weigh(luck)
+    assert weighed.psr > 0.99 and weighed.overfitted
     luck[:, 17] += 0.5
     assert not sw.weigh(luck).overfitted
     assert sw.weigh(luck[:, 17:18]).pbo is None
