@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +82,7 @@ class Simulation:
     state: State
     venue: Venue | None
     events: int  # rows consumed, ours included
-    seconds: float  # wall time of the loop, without compilation
+    seconds: float  # wall time of the loop, without compilation and the look at the stream before it
 
     @property
     def rate(self) -> float:
@@ -145,7 +145,6 @@ class Prepared:
     infos: tuple[MarketLike, ...]
     times: np.ndarray  # int64[n], ns, venue time of the k-th event in venue order
     order: np.ndarray  # int64[n] that order, empty when it is the receive order
-    seconds: float  # what putting it in order took
 
 
 def prepare(events: np.ndarray, infos: Sequence[MarketLike], name: str = "events") -> Prepared:
@@ -158,10 +157,7 @@ def prepare(events: np.ndarray, infos: Sequence[MarketLike], name: str = "events
     if not len(events):
         raise ValueError("a backtest needs at least one event")
     events = np.ascontiguousarray(events)
-    loop.compiled("venue_times")
-    began = time.perf_counter()
-    times, order = loop.venue_schedule(_plain(events))
-    return Prepared(events, tuple(infos), times, order, time.perf_counter() - began)
+    return Prepared(events, tuple(infos), *loop.venue_schedule(_plain(events), len(infos)))
 
 
 def simulate(
@@ -173,9 +169,7 @@ def simulate(
     **options: Any,
 ) -> Simulation:
     """Backtest a pipeline on a stream: `prepare`, then `simulate_prepared`, whose options it takes."""
-    prepared = prepare(events, infos, name)
-    done = simulate_prepared(prepared, pipeline, **options)
-    return replace(done, seconds=done.seconds + prepared.seconds)
+    return simulate_prepared(prepare(events, infos, name), pipeline, **options)
 
 
 def simulate_prepared(

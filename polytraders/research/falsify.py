@@ -174,7 +174,10 @@ def _cut_times(events: np.ndarray, cuts: int) -> list[int]:
 
 def _happens(events: np.ndarray) -> np.ndarray:
     """int64[n]: ns at which each row happens at the venue, never after we receive it."""
-    return loop.compiled("venue_times")(events if JIT else as_rows(events))
+    times = np.empty(len(events), np.int64)
+    latest = np.zeros(int(events["market"].max()) + 2, np.int64)
+    loop.compiled("venue_times")(np.ascontiguousarray(events) if JIT else as_rows(events), times, latest)
+    return times
 
 
 def truncated(events: np.ndarray, happens: np.ndarray, cut: int) -> np.ndarray:
