@@ -92,9 +92,10 @@ def _print_sweep(result) -> None:
     columns = [*varied, "pnl", "max_drawdown", "fills", "sharpe"]
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right")
-    for row in top[columns].itertuples(index=False):
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_column(column, justify="right", overflow="fold")
+    for row in top[columns].to_dict("records"):
+        shown = row | {"pnl": f"{row['pnl']:.2f}", "max_drawdown": f"{row['max_drawdown']:.2f}"}
+        table.add_row(*(str(value) for value in (shown | {"sharpe": f"{row['sharpe']:.4f}"}).values()))
     console.print(table)
     for sentence in result.sentences():
         console.print(f"  - {sentence}", soft_wrap=True)

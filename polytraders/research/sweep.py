@@ -295,6 +295,17 @@ class SweepResult:
         self.best  # noqa: B018 - says so when there is none
         return weigh(self.returns)
 
+    @cached_property
+    def tried_before(self) -> int:
+        """Trials of the other sweeps in this folder's neighbourhood, of the same strategy on the same recording."""
+        same = ("strategy", "recording")
+        others = [orjson.loads(path.read_bytes()) for path in self.folder.parent.glob(f"*/{MANIFEST}")]
+        return sum(
+            other["trials"]
+            for other in others
+            if other["sweep_id"] != self.id and all(other[key] == self.manifest[key] for key in same)
+        )
+
     def name(self, key: str) -> str:
         """A key of the space as people call it: a parameter of the strategy without its section."""
         return key.removeprefix(self.manifest["strategy"] + ".")
@@ -357,6 +368,11 @@ class SweepResult:
             )
         if e.overfitted:
             said.append("This result cannot be told from luck.")
+        if self.tried_before:
+            said.append(
+                f"Other sweeps tried this strategy on this recording {self.tried_before:,} times more: "
+                "these numbers do not know of them, and flatter."
+            )
         if not self.complete:
             said.append(
                 f"{len(self.failed):,} trials failed and {planned - len(self.rows):,} did not run: "
@@ -375,6 +391,7 @@ class SweepResult:
             "trials": self.manifest["trials"],
             "done": len(self.done),
             "failed": len(self.failed),
+            "tried_before": self.tried_before,
             "best": best,
             "evidence": {key: _finite(value) for key, value in vars(self.evidence).items()},
             "overfitted": self.evidence.overfitted,

@@ -73,6 +73,7 @@ def test_maker_tight_passes_on_a_real_recording(shared, tmp_path, settings):
 # -- what is caught --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
 def test_a_kernel_that_reads_the_rows_behind_the_engines_back_is_caught(session, settings, plant):
     """It closes over the array of events itself, so large that the compiler keeps its address, not a copy."""
     memory = np.zeros(20_000, EVENT)

@@ -254,7 +254,7 @@ def test_a_line_that_was_cut_off_is_run_again_and_a_spoilt_one_is_named(session,
 
 
 def test_another_recording_or_configuration_is_another_sweep(session, settings, result, tmp_path):
-    other = replace(session, pin=session.pin | {"recording": "another"})
+    other = replace(session, name="another", pin=session.pin | {"recording": "another"})
     a = sweep(other, settings, grid={"edge_bps": "50"}, workers=0, root=tmp_path)
     b = sweep(session, settings, grid={"edge_bps": "50"}, workers=0, root=tmp_path)
     c = sweep(
@@ -265,6 +265,8 @@ def test_another_recording_or_configuration_is_another_sweep(session, settings, 
         root=tmp_path,
     )
     assert len({a.id, b.id, c.id}) == 3
+    assert [each.tried_before for each in (a, b, c)] == [0, 1, 1]  # b and c know of each other
+    assert "1 times more" in " ".join(c.sentences())
 
 
 def test_a_sweep_in_which_nothing_ended_well_says_why(session, settings, monkeypatch, tmp_path):
@@ -278,7 +280,8 @@ def test_a_sweep_in_which_nothing_ended_well_says_why(session, settings, monkeyp
 def test_the_best_of_many_random_trials_is_called_luck_and_a_skilled_one_is_not(result):
     rng = np.random.Generator(np.random.PCG64(5))
     luck = rng.normal(0, 1, (trials.INTERVALS, 1_000))
-    assert sw.weigh(luck).psr > 0.99 and sw.weigh(luck).overfitted
+    weighed = sw.weigh(luck)
+    assert weighed.psr > 0.99 and weighed.overfitted
     luck[:, 17] += 0.5
     assert not sw.weigh(luck).overfitted
     assert sw.weigh(luck[:, 17:18]).pbo is None
