@@ -201,7 +201,7 @@ def test_every_exception_from_integers_is_still_needed():
 
 
 def test_rows_and_records_hold_integers_only():
-    """Features of the market are model outputs and may be floats; nothing else is."""
+    """Features of markets and what discovery keeps of them are model outputs and may be floats; nothing else is."""
     import numpy as np
 
     from polytraders import rows

@@ -128,9 +128,9 @@ def probe(
     """A market with this book (YES space), `age_ms` after its last book message.
 
     `market`, `position`, `account`, `intent` set fields of the records by name, in their own
-    integer units; `features` sets cells of `market.x` by constant name ("TOXICITY"). `plan`: what the
-    router planned, as (price, size, order type, flags). tick and grid in pips (grid 0 = tick), now in
-    ns, cash in micro-pUSD.
+    integer units; `features` sets cells of `market.x` by constant name ("TOXICITY") or, a bot's own, by
+    number ("26"). `plan`: what the router planned, as (price, size, order type, flags). tick and grid in
+    pips (grid 0 = tick), now in ns, cash in micro-pUSD.
     """
     grid = grid or tick
     levels, recip = bk.geometry(grid)
@@ -161,7 +161,7 @@ def probe(
     for record, fields in ((m, market), (p, position), (i, intent)):
         _set(record, fields)
     for name, value in (features or {}).items():
-        m.x[getattr(s, name)] = value
+        m.x[int(name) if name.isdigit() else getattr(s, name)] = value
     mark(a, p, m.mark2)
     a.cost = p.yes_cost + p.no_cost
     a.reserved = p.buy_reserved
