@@ -130,7 +130,7 @@ def parity(rows: np.ndarray) -> None:
     expected = bare.oracle(rows)
     if not ((flat == expected[0]).all() and best == expected[1:]):
         raise AssertionError("the bare loop's book differs from the rows'")
-    if not ((ours == flat).all() and best == (table[0].bid_level, table[0].ask_level)):
+    if not ((ours == flat).all() and best == (bk.bid(table[0]), bk.ask(table[0]))):
         raise AssertionError("our book differs from the bare loop's")
 
 

@@ -35,7 +35,7 @@ def markets(n: int) -> tuple[np.ndarray, int]:
     table["id"], table["offset"] = np.arange(n), np.arange(n) * 2 * levels
     table["grid"] = table["tick"] = TICK
     table["recip"], table["levels"] = recip, levels
-    table["bid_level"] = table["ask_level"] = -1
+    table["best"] = bk.NO_BID, bk.NO_ASK
     table["payout"], table["group"] = -1, -1
     return table, 2 * levels * n
 
@@ -54,7 +54,7 @@ def _send(venue, action, kind, order_id, side, level, now):
 def _borrowed(v):
     return mt.Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets), borrow(v.positions), borrow(v.book), borrow(v.orders),
-        borrow(v.heads), borrow(v.actions), borrow(v.answers),
+        borrow(v.heads), borrow(v.spans), borrow(v.actions), borrow(v.answers),
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def make(venue, rows, book, market, action, start):
         if decide_at < first:
             decisions += 1
             for side in range(2):
-                best = market.bid_level if side == Side.BUY else market.ask_level
+                best = bk.bid(market) if side == Side.BUY else bk.ask(market)
                 after = position + SIZE if side == Side.BUY else SIZE - position
                 for k in range(n_open[side]):
                     level = open_at[side, k]

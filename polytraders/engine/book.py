@@ -4,8 +4,12 @@ A market's cells are `2 * levels` int64 in one flat array from `market.offset` o
 level i stands at `offset + i`, the ask size at `offset + levels + i`; level i is the price
 `i * market.grid`. A change is one store; only when a best level empties is the next one searched.
 
+The best of a side is kept as a rank, `market.best[side]`, for which more is better on both sides: a
+bid's level, an ask's negative level. Nobody can foretell which side a row is for, so both take the
+same path: a branch there would be guessed wrong half the time and cost as much as all the rest.
+
 Invariants
-    B1  the best bid level is the highest level with bid size > 0, or -1; the best ask level the lowest, or -1
+    B1  `bid(market)` is the highest level with bid size > 0, or -1; `ask(market)` the lowest with ask size, or -1
     B2  rows are applied in stream order, never re-sorted
 """
 
@@ -14,10 +18,12 @@ from __future__ import annotations
 import numpy as np
 
 from polytraders import units
-from polytraders.engine.jit import njit
+from polytraders.engine.jit import borrow, njit
 from polytraders.rows import EventKind, Side
 
 SHIFT = 32
+NO_BID, NO_ASK = -1, -(1 << 40)
+"""Ranks of an empty side: worse than any level's."""
 
 
 def geometry(grid: int) -> tuple[int, int]:
@@ -26,61 +32,70 @@ def geometry(grid: int) -> tuple[int, int]:
 
 
 @njit
-def set_bid(book, offset, level, size, best):
-    """Store a bid level; returns the new best bid level."""
-    book[offset + level] = size
-    if size > 0:
-        return level if level > best else best
-    if level == best:
-        level -= 1
-        while level >= 0 and book[offset + level] == 0:
+def bid(market):
+    """Best bid level, -1 = none."""
+    return market.best[Side.BUY]
+
+
+@njit
+def ask(market):
+    """Best ask level, -1 = none."""
+    return -market.best[Side.SELL] if market.best[Side.SELL] != NO_ASK else -1
+
+
+@njit
+def rank(side, level):
+    """`level` of a bid, `-level` of an ask: better levels have more."""
+    return (level ^ -side) + side
+
+
+@njit
+def _next_rank(book, start, levels, side, level):
+    """Rank of the best level behind `level`, whose cell has just become empty."""
+    if side == Side.BUY:
+        while level >= 0 and book[start + level] == 0:
             level -= 1
         return level
-    return best
-
-
-@njit
-def set_ask(book, offset, levels, level, size, best):
-    """Store an ask level; returns the new best ask level."""
-    start = offset + levels
-    book[start + level] = size
-    if size > 0:
-        return level if best < 0 or level < best else best
-    if level == best:
+    while level < levels and book[start + level] == 0:
         level += 1
-        while level < levels and book[start + level] == 0:
-            level += 1
-        return level if level < levels else -1
-    return best
+    return -level if level < levels else NO_ASK
 
 
 @njit
-def clear(book, offset, levels):
-    """Empty a market's cells; the caller sets both best levels to -1."""
-    for i in range(offset, offset + 2 * levels):
+def set_level(book, market, side, level, size):
+    """Store the size of one level and keep the side's best. side 0 or 1."""
+    start = market.offset + side * market.levels
+    book[start + level] = size
+    better = rank(side, level)
+    if size > 0:
+        market.best[side] = max(market.best[side], better)
+    elif better == market.best[side]:
+        market.best[side] = _next_rank(book, start, market.levels, side, level)
+
+
+@njit
+def clear(book, market):
+    """Empty a market's cells."""
+    for i in range(market.offset, market.offset + 2 * market.levels):
         book[i] = 0
+    market.best[Side.BUY], market.best[Side.SELL] = NO_BID, NO_ASK
 
 
 @njit
 def apply(book, market, row):
     """Apply a BOOK_CLEAR, LEVEL or CHANGE row to the step's own book."""
     if row.kind == EventKind.BOOK_CLEAR:
-        clear(book, market.offset, market.levels)
-        market.bid_level = -1
-        market.ask_level = -1
-    else:
-        level = (row.price * market.recip) >> SHIFT
-        if row.side == Side.BUY:
-            market.bid_level = set_bid(book, market.offset, level, row.size, market.bid_level)
-        else:
-            market.ask_level = set_ask(book, market.offset, market.levels, level, row.size, market.ask_level)
+        clear(book, market)
+    else:  # `& 1` says that the side is no negative index
+        set_level(book, market, np.int64(row.side) & 1, (row.price * market.recip) >> SHIFT, row.size)
 
 
 @njit
 def replay(book, markets, events):
     """Apply all book rows of a stream; returns how many there were. Nothing else is touched."""
     n = 0
-    for i in range(events.shape[0]):
+    rows, book, markets, events = events.shape[0], borrow(book, 0), borrow(markets, 0), borrow(events, 0)
+    for i in range(rows):
         row = events[i]
         if row.kind <= EventKind.CHANGE:
             apply(book, markets[row.market], row)
@@ -105,11 +120,11 @@ def tops(book, markets, events, at, bids, asks):
             market = markets[row.market]
             apply(book, market, row)
             if row.flags & 1:
-                bid, ask = market.bid_level, market.ask_level
-                if bid != last_bid[row.market] or ask != last_ask[row.market]:
-                    last_bid[row.market], last_ask[row.market] = bid, ask
+                low, high = bid(market), ask(market)
+                if low != last_bid[row.market] or high != last_ask[row.market]:
+                    last_bid[row.market], last_ask[row.market] = low, high
                     at[n] = i
-                    bids[n] = bid * market.grid if bid >= 0 else -1
-                    asks[n] = ask * market.grid if ask >= 0 else -1
+                    bids[n] = low * market.grid if low >= 0 else -1
+                    asks[n] = high * market.grid if high >= 0 else -1
                     n += 1
     return n

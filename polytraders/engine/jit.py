@@ -73,20 +73,68 @@ if JIT:
         """
         return numba.njit(cache=True, error_model="numpy", forceinline=True)(function)
 
-    @numba.extending.intrinsic
-    def borrow(context, array):
+    from llvmlite import ir
+    from numba.core import cgutils, types
+
+    @numba.extending.intrinsic(prefer_literal=True)
+    def borrow(context, array, *shape):
         """The same array without its reference count, which would cost an atomic instruction at each use.
 
-        Only for arrays whose owner outlives the call.
+        Only for arrays whose owner outlives the call. `shape`, as constants, is what the compiler is to take for
+        the array's first dimensions. A first 0 says that it need not know: `.shape[0]` is then lost, and with it
+        the test of every index for counting from the end, which no kernel does.
         """
+        known = [dim.literal_value for dim in shape]
 
         def code(context, builder, signature, arguments):
             made = context.make_array(signature.args[0])(context, builder, arguments[0])
-            made.meminfo = numba.core.cgutils.get_null_value(made.meminfo.type)
-            made.parent = numba.core.cgutils.get_null_value(made.parent.type)
+            made.meminfo = cgutils.get_null_value(made.meminfo.type)
+            made.parent = cgutils.get_null_value(made.parent.type)
+            if known:
+                dims = cgutils.unpack_tuple(builder, made.shape)
+                dims[: len(known)] = [context.get_constant(types.intp, dim) for dim in known]
+                made.shape = cgutils.pack_array(builder, dims)
             return made._getvalue()
 
-        return array(array), code
+        return array(array, types.StarArgTuple.from_types(shape)), code
+
+    @numba.extending.intrinsic
+    def prefetch(context, array, index):
+        """Have the cache fetch `array[index]` of a borrowed vector; an index beyond the end does no harm."""
+
+        def code(context, builder, signature, arguments):
+            made = context.make_array(signature.args[0])(context, builder, arguments[0])
+            pointer = builder.bitcast(builder.gep(made.data, [arguments[1]]), cgutils.voidptr_t)
+            word = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
+            fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(fetch, [pointer, word(0), word(3), word(1)])  # to read, keep it near, data
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64), code
+
+    @numba.extending.intrinsic
+    def window(context, array, start, count):
+        """`array[start : start + count]` of a borrowed vector, unchecked."""
+
+        def code(context, builder, signature, arguments):
+            vector, begin, length = arguments
+            given = context.make_array(signature.args[0])(context, builder, vector)
+            made = context.make_array(signature.return_type)(context, builder)
+            step = context.get_constant(types.intp, 8)
+            context.populate_array(
+                made,
+                data=builder.gep(given.data, [begin]),
+                shape=cgutils.pack_array(builder, [length]),
+                strides=cgutils.pack_array(builder, [step]),
+                itemsize=step,
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        if array != types.int64[::1]:
+            raise numba.TypingError("window is for int64 vectors")
+        return array(array, types.int64, types.int64), code
 
 else:
 
@@ -94,9 +142,16 @@ else:
         """The identity."""
         return function
 
-    def borrow(array: Any) -> Any:
+    def borrow(array: Any, *shape: int) -> Any:
         """The identity."""
         return array
+
+    def prefetch(array: Any, index: int) -> None:
+        """Nothing."""
+
+    def window(array: Any, start: int, count: int) -> Any:
+        """`array[start : start + count]`."""
+        return array[start : start + count]
 
     def njit(*args: Any, **options: Any) -> Any:
         """The identity: `POLYTRADERS_JIT=0`."""

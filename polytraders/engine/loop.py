@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.engine.jit import JIT, borrow, njit
+from polytraders.engine.jit import JIT, borrow, njit, prefetch
 from polytraders.engine.kernels import FAMILIES, Kernels
-from polytraders.engine.matching import RING, Venue, arrive, observe, send
-from polytraders.engine.state import State
+from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, observe, send
+from polytraders.engine.state import N_MEMORY, N_SLOTS, SERIES, VOLUME_CELLS, State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
+from polytraders.rows import EventKind
 
-FAR = np.iinfo(np.int64).max
+PREFETCH = 16
+"""Rows that memory is asked for ahead of time; their stream is longer than any cache."""
 
 # cells of the cursor
 LOCAL, VENUE_AT, LOGGED, DONE, SENT = 0, 1, 2, 3, 4
@@ -28,9 +30,10 @@ CURSOR_CELLS = 5
 @njit
 def _borrowed_state(s):
     return State(
-        borrow(s.clock), borrow(s.account), borrow(s.markets), borrow(s.positions), borrow(s.book), borrow(s.volume),
-        borrow(s.orders), borrow(s.free), borrow(s.slots), borrow(s.taking), borrow(s.memory), borrow(s.params),
-        borrow(s.bots), borrow(s.repeats), borrow(s.severity), borrow(s.dirty), borrow(s.wakes), borrow(s.targets),
+        borrow(s.clock), borrow(s.account), borrow(s.markets, 0), borrow(s.positions, 0), borrow(s.book, 0),
+        borrow(s.volume, 0, VOLUME_CELLS), borrow(s.orders, 0), borrow(s.free, 0), borrow(s.slots, 0, N_SLOTS),
+        borrow(s.taking, 0, N_SLOTS), borrow(s.memory, 0, N_MEMORY), borrow(s.params, 0), borrow(s.bots, 0),
+        borrow(s.repeats, 0, SERIES), borrow(s.severity, 0), borrow(s.dirty, 0), borrow(s.wakes), borrow(s.targets, 0),
         borrow(s.vote), borrow(s.plan),
     )  # fmt: skip
 
@@ -38,19 +41,19 @@ def _borrowed_state(s):
 @njit
 def _borrowed_venue(v):
     return Venue(
-        borrow(v.core), borrow(v.account), borrow(v.markets), borrow(v.positions), borrow(v.book), borrow(v.orders),
-        borrow(v.heads), borrow(v.actions), borrow(v.answers),
+        borrow(v.core), borrow(v.account), borrow(v.markets, 0), borrow(v.positions, 0), borrow(v.book, 0),
+        borrow(v.orders, 0), borrow(v.heads, 0), borrow(v.spans, 0, SPANS), borrow(v.actions, 0), borrow(v.answers, 0),
     )  # fmt: skip
 
 
 @njit
 def _borrowed_out(o):
-    return Out(borrow(o.decisions), borrow(o.actions), borrow(o.samples), borrow(o.chain), borrow(o.count))
+    return Out(borrow(o.decisions), borrow(o.actions), borrow(o.samples), borrow(o.chain, 0), borrow(o.count, 0))
 
 
 @njit
 def _borrowed_kernels(k):
-    return Kernels(borrow(k.intel), borrow(k.disc), borrow(k.strat), borrow(k.risk), borrow(k.exec))
+    return Kernels(borrow(k.intel, 0), borrow(k.disc, 0), borrow(k.strat, 0), borrow(k.risk, 0), borrow(k.exec, 0))
 
 
 def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
@@ -60,73 +63,98 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
     order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
     rows in order, or empty. At equal times: venue before arrivals before receipts before answers
     before decisions.
+
+    The venue runs ahead of us as far as no action of ours can interfere: up to the next arrival, or to
+    where an action upon the next thing that we hear of would arrive. Both sides so work through several rows at a time.
     """
     kernels = _borrowed_kernels(kernels)
     state, venue, out = _borrowed_state(state), _borrowed_venue(venue), _borrowed_out(out)
-    events, times, order, cursor, log = borrow(events), borrow(times), borrow(order), borrow(cursor), borrow(log)
-    n = events.shape[0]
+    n, room, straight = events.shape[0], log.shape[0], order.shape[0] == 0
+    events, times, order, cursor = borrow(events, 0), borrow(times, 0), borrow(order, 0), borrow(cursor, 0)
+    log = borrow(log, 0)
     local, venue_at, logged, sent = cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT]
     core, clock = venue.core[0], state.clock[0]
-    logging, straight = log.shape[0] > 0, order.shape[0] == 0
+    logging = room > 0
     end = events[n - 1].ts_recv
-    while has_room(out) and (not logging or logged < log.shape[0]):
+    while has_room(out) and (not logging or logged < room):
         t_local = events[local].ts_recv if local < n else FAR
-        answering = core.answers_head < core.answers_tail
-        t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv if answering else FAR
-        t_message = min(t_local, t_answer)
-        deciding = decides_before(clock, t_message)
-        ours = clock.next_tick if deciding else t_message
         flying = core.actions_head < core.actions_tail
         t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
-        until = min(ours, t_arrival)
+        answering = core.answers_head < core.answers_tail
+        t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv if answering else FAR
+        # the venue, up to where we may interfere
+        earliest = min(t_local, t_answer, end)
+        if clock.next_tick > 0:
+            earliest = min(earliest, clock.next_tick)
+        ahead = min(t_arrival, earliest + core.entry_latency)
+        while venue_at < n and times[venue_at] <= ahead:
+            prefetch(events, venue_at + PREFETCH)
+            observe(venue, events[venue_at if straight else order[venue_at]], times[venue_at])
+            venue_at += 1
+            if not answering and core.answers_head < core.answers_tail:
+                answering = True
+                t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
+                ahead = min(ahead, t_answer + core.entry_latency)
+            if core.answers_tail - core.answers_head > RING // 4:
+                ahead = min(ahead, times[venue_at - 1])  # let us hear of them first
+        if core.actions_tail - core.actions_head > RING - 64 or core.answers_tail - core.answers_head > RING // 2:
+            cursor[DONE] = 2
+            break
         if not flying:
             core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
             if not answering:
                 core.answers_head = core.answers_tail = 0
-        if venue_at < n and times[venue_at] <= until:
-            while venue_at < n and times[venue_at] <= until:
-                observe(venue, events[venue_at if straight else order[venue_at]], times[venue_at])
-                venue_at += 1
-                if core.answers_head < core.answers_tail:
-                    break
-            if core.answers_head < core.answers_tail:
-                continue  # an answer is on its way: it may reach us before what was due
-        if until > end:
+        # we, up to the next answer, arrival or decision
+        until = min(ahead, t_answer, t_arrival - 1)
+        while local < n and (not logging or logged < room):
+            t_local = events[local].ts_recv
+            if t_local > until or decides_before(clock, t_local):
+                break
+            event = events[local]
+            local += 1
+            consume(state, out, event)
+            if logging:
+                log[logged] = event
+                log[logged].seq = clock.seq
+                logged += 1
+            if event.kind == EventKind.RESOLUTION and not has_room(out):
+                break
+        t_local = events[local].ts_recv if local < n else FAR
+        t_message = min(t_local, t_answer)
+        deciding = decides_before(clock, t_message)
+        ours = clock.next_tick if deciding else t_message
+        if min(ours, t_arrival) > end:
             cursor[DONE] = 1
             break
         if t_arrival <= ours:
-            arrive(venue)
-            continue
-        if deciding:
+            if t_arrival <= ahead:
+                arrive(venue)
+        elif ours > ahead:
+            continue  # the venue has not come so far yet
+        elif deciding:
             tick(state, kernels, out)
             while sent < out.count[N_ACTIONS]:
                 send(core, venue.actions, out.actions[sent])
                 sent += 1
-            if core.actions_tail - core.actions_head > RING - 64 or core.answers_tail - core.answers_head > RING - 64:
-                cursor[DONE] = 2
-                break
-            continue
-        if t_local <= t_answer:
-            event = events[local]
-            local += 1
-        else:
+        elif t_answer < t_local and (not logging or logged < room):
             event = venue.answers[core.answers_head & (RING - 1)]
             core.answers_head += 1
-        consume(state, out, event)
-        if logging:
-            log[logged] = event
-            log[logged].seq = clock.seq
-            logged += 1
+            consume(state, out, event)
+            if logging:
+                log[logged] = event
+                log[logged].seq = clock.seq
+                logged += 1
     cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT] = local, venue_at, logged, sent
 
 
 def _feed(state, kernels, events, cursor, out):
     """Feed recorded rows to the step alone, each after the decision times before it. cursor as in `_backtest`."""
     kernels, state, out = _borrowed_kernels(kernels), _borrowed_state(state), _borrowed_out(out)
-    events, cursor = borrow(events), borrow(cursor)
+    n = events.shape[0]
+    events, cursor = borrow(events, 0), borrow(cursor, 0)
     clock, at = state.clock[0], cursor[LOCAL]
     while has_room(out):
-        if at == events.shape[0]:
+        if at == n:
             cursor[DONE] = 1
             break
         event = events[at]
@@ -138,30 +166,30 @@ def _feed(state, kernels, events, cursor, out):
     cursor[LOCAL] = at
 
 
-def _venue_times(events):
-    """int64[n]: when each row happens at the venue, in arrival order per market (see `venue_schedule`)."""
-    n = events.shape[0]
-    times = np.empty(n, np.int64)
-    most = 0
-    for i in range(n):
-        most = max(most, events[i].market)
-    latest = np.zeros(most + 2, np.int64)  # the last cell is that of market -1
+def _venue_times(events, times, latest):
+    """Fill times, int64[n]: when each row happens at the venue, in arrival order per market (see `venue_schedule`).
+
+    latest: int64[markets + 1], zero; the last cell is that of market -1. Returns True when the times never fall.
+    """
+    n, before, rising = events.shape[0], 0, True
     for i in range(n):
         m = events[i].market
         latest[m] = max(latest[m], min(events[i].ts_event, events[i].ts_recv))
         times[i] = latest[m]
-    return times
+        rising &= before <= times[i]
+        before = times[i]
+    return rising
 
 
-def venue_schedule(events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(times, order) of a stream at the venue.
+def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.ndarray]:
+    """(times, order) of a stream of `markets` markets at the venue.
 
     A row happens at its `ts_event`, never later than we received it, and inside one market never
     before the row that arrived ahead of it: arrival order is the order the venue applied.
     `order` is empty when sorting by that time changes nothing.
     """
-    times = compiled("venue_times")(events)
-    if np.all(times[1:] >= times[:-1]):
+    times = np.empty(len(events), np.int64)
+    if compiled("venue_times")(events, times, np.zeros(markets + 1, np.int64)):
         return times, np.empty(0, np.int64)
     order = np.argsort(times, kind="stable")
     return times[order], order
@@ -176,14 +204,14 @@ def compiled(name: str) -> Callable[..., Any]:
     function, signature, options = {
         "backtest": (_backtest, "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
-        "venue_times": (_venue_times, "events", {}),
+        "venue_times": (_venue_times, "events i1 i1", {}),
         "flush_repeats": (flush_repeats, "state out", {}),
     }[name]
     if not JIT:
         return function
     from numba import types
 
-    known, returns = _types(), {"venue_times": "i1", "flush_repeats": "boolean"}.get(name, "void")
+    known, returns = _types(), "boolean" if name in ("venue_times", "flush_repeats") else "void"
     given = [known[word] for word in signature.split()]
     return njit((known.get(returns) or getattr(types, returns))(*given), **options)(
         getattr(function, "py_func", function)
@@ -211,7 +239,7 @@ def _types() -> dict[str, Any]:
     ]  # fmt: skip
     venue = [
         vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
-        vector(matching.RESTING), i1, vector(ACTION), vector(EVENT),
+        vector(matching.RESTING), i1, i2, vector(ACTION), vector(EVENT),
     ]  # fmt: skip
     return {
         "state": types.NamedTuple(state, State),

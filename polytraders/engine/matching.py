@@ -43,6 +43,10 @@ RING = 1 << 15
 RISK_AVERSE, POWER_PROB = 0, 1
 QUEUE_MODELS = {"risk_averse": RISK_AVERSE, "power_prob": POWER_PROB}
 
+FAR = np.iinfo(np.int64).max
+FROM, TO, REACH, SPAN, SPANS = 0, 1, 2, 4, 8
+"""Cells of Venue.spans: bids have the first SPAN of them, asks the others."""
+
 RESTING = np.dtype(
     [
         ("id", "<i8"),  # 0 = free row
@@ -77,6 +81,7 @@ VENUE = np.dtype(
         ("last_arrival", "<i8"),  # ns
         ("last_answer", "<i8"),  # ns
         ("resting", "<i8"),  # orders on the book
+        ("n_markets", "<i8"),
     ]
 )
 
@@ -91,6 +96,7 @@ class Venue(NamedTuple):
     book: np.ndarray  # int64[L]
     orders: np.ndarray  # RESTING[MAX_ORDERS]
     heads: np.ndarray  # int64[n]: row of the market's first resting order, best price first, -1 = none
+    spans: np.ndarray  # int64[n, 8]: by side FROM, TO, REACH; see `_measure`
     actions: np.ndarray  # ACTION[RING], in flight to the venue; ts = arrival
     answers: np.ndarray  # EVENT[RING], in flight to us
 
@@ -109,6 +115,7 @@ def new_venue(
     """A venue with empty books. `markets` is the step's fresh MARKET array (copied); ns, micro-pUSD."""
     core, account = records(VENUE, 1), records(ACCOUNT, 1)
     core["entry_latency"], core["response_latency"] = entry_latency, response_latency
+    core["n_markets"] = len(markets)
     core["queue_model"], core["power"], core["partial_fills"] = QUEUE_MODELS[queue_model], power, int(partial_fills)
     account["cash"] = account["deposits"] = cash
     own = records(MARKET, len(markets))
@@ -121,6 +128,7 @@ def new_venue(
         book=np.zeros(cells, np.int64),
         orders=records(RESTING, MAX_ORDERS),
         heads=np.full(len(markets), -1, np.int64),
+        spans=np.tile(np.array([FAR, -1, FAR, 0, FAR, -1, 1, 0]), (len(markets), 1)),
         actions=records(ACTION, RING),
         answers=records(EVENT, RING),
     )
@@ -206,7 +214,28 @@ def _drop(account, position, order):
 
 
 @njit
-def _unlink(core, heads, orders, row):
+def _measure(spans, heads, orders, market):
+    """Note where our orders rest: most of the tape passes elsewhere, and need not ask each of them.
+
+    FROM ... TO are the levels of our orders of a side (FAR ... -1 without any). REACH is the rank (`engine.book`) from
+    which a level or an aggressor *of* this side meets our orders of the other one.
+    """
+    span = spans[market]
+    for side in range(2):
+        span[side * SPAN + FROM], span[side * SPAN + TO] = FAR, -1
+    at = heads[market]
+    while at >= 0:
+        order = orders[at]
+        side = order.book_side * SPAN
+        span[side + FROM] = min(span[side + FROM], order.level)
+        span[side + TO] = max(span[side + TO], order.level)
+        at = order.next
+    span[Side.BUY * SPAN + REACH] = span[Side.SELL * SPAN + FROM]
+    span[Side.SELL * SPAN + REACH] = -span[Side.BUY * SPAN + TO]
+
+
+@njit
+def _unlink(core, heads, spans, orders, row):
     order = orders[row]
     before, at = -1, heads[order.market]
     while at != row:
@@ -216,10 +245,11 @@ def _unlink(core, heads, orders, row):
     else:
         orders[before].next = order.next
     core.resting -= 1
+    _measure(spans, heads, orders, order.market)
 
 
 @njit
-def _link(core, heads, orders, row):
+def _link(core, heads, spans, orders, row):
     """Insert by price-time priority: within a side the best price first, then the earlier arrival."""
     order = orders[row]
     before, at = -1, heads[order.market]
@@ -238,13 +268,14 @@ def _link(core, heads, orders, row):
     else:
         orders[before].next = row
     core.resting += 1
+    _measure(spans, heads, orders, order.market)
 
 
 @njit
 def _crosses(market, order):
     if order.book_side == Side.BUY:
-        return market.ask_level >= 0 and order.level >= market.ask_level
-    return market.bid_level >= 0 and order.level <= market.bid_level
+        return bk.ask(market) >= 0 and order.level >= bk.ask(market)
+    return order.level <= bk.bid(market)
 
 
 @njit
@@ -257,10 +288,10 @@ def _takeable(book, market, order):
     """Micro-shares on the other side within the order's price, in whole hundredths of a share."""
     total = 0
     if order.book_side == Side.BUY:
-        for level in range(market.ask_level, order.level + 1):
+        for level in range(max(bk.ask(market), 0), order.level + 1):
             total += _level_size(book, market, Side.SELL, level) // CENT_SHARE * CENT_SHARE
     else:
-        for level in range(order.level, market.bid_level + 1):
+        for level in range(order.level, bk.bid(market) + 1):
             total += _level_size(book, market, Side.BUY, level) // CENT_SHARE * CENT_SHARE
     return total
 
@@ -270,7 +301,7 @@ def _take(venue, market, position, order):
     """Walk the other side from its best level to the order's price. One taker fee for the whole walk,
     rounded once: each fill carries the difference of the rounded running sums."""
     step = 1 if order.book_side == Side.BUY else -1
-    level = market.ask_level if order.book_side == Side.BUY else market.bid_level
+    level = bk.ask(market) if order.book_side == Side.BUY else bk.bid(market)
     nano, charged = 0, 0
     while order.remaining > 0 and 0 <= level < market.levels and (order.level - level) * step >= 0:
         there = _level_size(venue.book, market, 1 - order.book_side, level) // CENT_SHARE * CENT_SHARE
@@ -402,7 +433,7 @@ def _submit(venue, action):
     else:
         order.ahead = _level_size(venue.book, market, order.book_side, order.level)
         order.traded = 0
-        _link(venue.core[0], venue.heads, venue.orders, row)
+        _link(venue.core[0], venue.heads, venue.spans, venue.orders, row)
 
 
 @njit
@@ -411,7 +442,7 @@ def _cancel(venue, order_id, market, code):
     order, position = venue.orders[row], venue.positions[market]
     if order.id != order_id:  # already filled, cancelled or never accepted: the fill or refusal is on its way
         return
-    _unlink(venue.core[0], venue.heads, venue.orders, row)
+    _unlink(venue.core[0], venue.heads, venue.spans, venue.orders, row)
     _answer(venue.core[0], venue.answers, EventKind.CANCEL, market, order_id, 0, code, order.side, 0, 0)
     _drop(venue.account[0], position, order)
 
@@ -434,14 +465,14 @@ def arrive(venue):
     elif action.kind == ActionKind.CANCEL:
         _cancel(venue, action.order_id, action.market, Code.EXEC_CANCELLED)
     elif action.kind == ActionKind.CANCEL_ALL:
-        for market in range(venue.heads.shape[0]):
+        for market in range(core.n_markets):
             _cancel_market(venue, market, Code.EXEC_CANCELLED)
 
 
 @inline
 def _finish(venue, position, order, row):
     if order.remaining == 0:
-        _unlink(venue.core[0], venue.heads, venue.orders, row)
+        _unlink(venue.core[0], venue.heads, venue.spans, venue.orders, row)
         _drop(venue.account[0], position, order)
 
 
@@ -553,18 +584,17 @@ def observe(venue, event, now):
     market = venue.markets[event.market]
     kind = event.kind
     if kind == EventKind.CHANGE or kind == EventKind.LEVEL:
-        level = (event.price * market.recip) >> bk.SHIFT
-        if venue.heads[event.market] >= 0:
-            before = _level_size(venue.book, market, event.side, level)
-            bk.apply(venue.book, market, event)
-            if before != event.size:
-                _on_depth(venue, market, event.side, level, before, event.size)
-                if event.size > before:
-                    _on_crossing(venue, market, event.side, level, event.size - before)
-        else:
-            bk.apply(venue.book, market, event)
+        level, side, size = (event.price * market.recip) >> bk.SHIFT, np.int64(event.side) & 1, event.size
+        before = venue.book[market.offset + side * market.levels + level]
+        bk.set_level(venue.book, market, side, level, size)
+        span, cells = venue.spans[market.id], side * SPAN
+        if span[cells + FROM] <= level <= span[cells + TO] and before != size:
+            _on_depth(venue, market, side, level, before, size)
+        if bk.rank(side, level) >= span[cells + REACH] and size > before:
+            _on_crossing(venue, market, side, level, size - before)
     elif kind == EventKind.TRADE:
-        if venue.heads[event.market] >= 0:
+        level, side = (event.price * market.recip) >> bk.SHIFT, np.int64(event.side) & 1
+        if bk.rank(side, level) >= venue.spans[market.id, side * SPAN + REACH]:
             _on_trade(venue, market, event)
     elif kind == EventKind.BOOK_CLEAR:
         bk.apply(venue.book, market, event)

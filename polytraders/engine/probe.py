@@ -137,15 +137,17 @@ def probe(
     m, p, a = (s.records(d, 1)[0] for d in (s.MARKET, s.POSITION, s.ACCOUNT))
     m.group, m.tick, m.grid, m.levels, m.recip = -1, tick, grid, levels, recip
     m.min_size, m.fee_rate, m.fee_exponent, m.rebate_rate = 5 * units.MICRO, 72_000, 1, 200_000
-    m.payout = m.last_price = m.bid_level = m.ask_level = -1
+    m.payout = m.last_price = -1
+    m.best[:] = bk.NO_BID, bk.NO_ASK
     m.feed_up = m.candidate = 1
     m.now, m.book_ts = now, (now - age_ms * units.NS_PER_MS) if bids or asks else 0
     m.event_ts = m.book_ts
     ladder = np.zeros(2 * levels, np.int64)
     for price, size in bids:
-        m.bid_level = bk.set_bid(ladder, 0, _price(price) // grid, _size(size), m.bid_level)
+        bk.set_level(ladder, m, 0, _price(price) // grid, _size(size))
     for price, size in asks:
-        m.ask_level = bk.set_ask(ladder, 0, levels, _price(price) // grid, _size(size), m.ask_level)
+        bk.set_level(ladder, m, 1, _price(price) // grid, _size(size))
+    m.bid_level, m.ask_level = bk.bid(m), bk.ask(m)
     m.best_bid = m.bid_level * grid if m.bid_level >= 0 else -1
     m.best_ask = m.ask_level * grid if m.ask_level >= 0 else -1
     m.bid_size = ladder[m.bid_level] if m.bid_level >= 0 else 0

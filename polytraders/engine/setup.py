@@ -11,7 +11,7 @@ import numpy as np
 from polytraders import rows
 from polytraders.bots import Bot
 from polytraders.engine import state as s
-from polytraders.engine.book import geometry
+from polytraders.engine.book import NO_ASK, NO_BID, geometry
 from polytraders.engine.kernels import FAMILIES, Kernels, kernel_table
 from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
@@ -91,6 +91,7 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
+        row.best[:] = NO_BID, NO_ASK
         offset += 2 * levels
     return markets, offset
 
@@ -111,6 +112,7 @@ def new_state(
     clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
     clock["rejudge"], clock["n_free"] = rejudge, s.MAX_ORDERS
+    clock["n_markets"], clock["n_bots"] = n, b
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
     for field in ("deposits", "cash", "equity", "peak"):
@@ -126,7 +128,7 @@ def new_state(
         markets=markets,
         positions=s.records(s.POSITION, n),
         book=np.zeros(cells, np.int64),
-        volume=np.zeros((n, 25), np.int64),
+        volume=np.zeros((n, s.VOLUME_CELLS), np.int64),
         orders=s.records(s.ORDER, s.MAX_ORDERS),
         free=np.arange(s.MAX_ORDERS - 1, -1, -1, dtype=np.int64),
         slots=np.full((n, s.N_SLOTS), -1, np.int64),
@@ -134,7 +136,7 @@ def new_state(
         memory=np.zeros((n, s.N_MEMORY)),
         params=params,
         bots=bots,
-        repeats=s.records(s.REPEAT, (n, 2 * s.N_SLOTS + 1, b)),
+        repeats=s.records(s.REPEAT, (n, s.SERIES, b)),
         severity=severity_table(),
         dirty=np.zeros(2 * n + 16, np.int64),
         wakes=np.zeros((4 * n + 16, 2), np.int64),

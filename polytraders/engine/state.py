@@ -22,6 +22,10 @@ N_PARAMS = 32
 N_FEATURES = 32
 N_MEMORY = 32
 """float64 cells a strategy may keep per market."""
+SERIES = 2 * N_SLOTS + 1
+"""Run-length series of a (bot, market): one a slot, one for "no slot", one a slot for reshapes."""
+VOLUME_CELLS = 25
+"""24 hourly buckets and the hour number of the newest."""
 N_PLAN = 2
 """Orders one intent may become."""
 MAX_ORDERS = 1 << 14
@@ -57,9 +61,10 @@ MARKET = np.dtype(
         ("recip", "<i8"),  # 2^32 / grid rounded up: price -> level without a division
         ("levels", "<i8"),
         ("offset", "<i8"),
-        ("bid_level", "<i8"),  # best levels as of the last row, -1 = none
-        ("ask_level", "<i8"),
+        ("best", "<i8", (2,)),  # ranks of the best levels as of the last row: engine.book.bid and ask read them
         # top of book, as of the decision
+        ("bid_level", "<i8"),  # -1 = none
+        ("ask_level", "<i8"),
         ("best_bid", "<i8"),  # pips, -1 = none
         ("best_ask", "<i8"),  # pips, -1 = none
         ("bid_size", "<i8"),  # micro-shares
@@ -83,7 +88,7 @@ MARKET = np.dtype(
         ("prev_now", "<i8"),  # ns, time of the previous one, 0 = first
         ("dirty", "<i8"),  # 1 = something changed since the last decision
         ("wake", "<i8"),  # ns, decide again at this time though nothing changes; 0 = no
-        ("queued", "<i8"),  # ns, the wake that last went into State.wakes and has not come out, 0 = none
+        ("queued", "<i8"),  # ns, the entry in State.wakes that counts, not later than wake; 0 = none
         # conclusions of the sensors
         ("flow_state", "<i8"),
         ("candidate", "<i8"),  # 1 = the scanner recommends it
@@ -131,7 +136,8 @@ ACCOUNT = np.dtype(
         ("marked", "<i8"),  # micro-pUSD, all positions at mid
         ("equity", "<i8"),  # cash + reserved + marked + rebates
         ("peak", "<i8"),  # highest equity since the start
-        ("day", "<i8"),  # UTC day number of the two below
+        ("day", "<i8"),  # UTC day number of the three below
+        ("day_end", "<i8"),  # ns
         ("day_open", "<i8"),
         ("day_peak", "<i8"),
         ("week", "<i8"),  # UTC week number (Monday) of the two below
@@ -253,6 +259,7 @@ CLOCK = np.dtype(
         ("seq", "<i8"),  # events consumed
         ("interval", "<i8"),  # ns between decision times, 0 = decide on every message
         ("next_tick", "<i8"),  # ns, next decision time, 0 = none armed
+        ("last_tick", "<i8"),  # ns, decision time last run
         ("corr", "<i8"),  # last correlation number given
         ("order", "<i8"),  # orders sent: the serial part of the last order id
         ("n_free", "<i8"),  # rows of the order table that are free
@@ -264,6 +271,8 @@ CLOCK = np.dtype(
         ("n_strat", "<i8"),
         ("n_risk", "<i8"),
         ("n_exec", "<i8"),
+        ("n_bots", "<i8"),  # all of them and the runtime
+        ("n_markets", "<i8"),
         ("sample_interval", "<i8"),  # ns between account samples
         ("next_sample", "<i8"),  # ns
         ("n_dirty", "<i8"),
@@ -294,7 +303,7 @@ class State(NamedTuple):
     markets: np.ndarray  # MARKET[n]
     positions: np.ndarray  # POSITION[n]
     book: np.ndarray  # int64[L], see engine.book
-    volume: np.ndarray  # int64[n, 25]: micro-pUSD in 24 hourly buckets, then the hour number of the newest
+    volume: np.ndarray  # int64[n, VOLUME_CELLS]: micro-pUSD, see there
     orders: np.ndarray  # ORDER[MAX_ORDERS]
     free: np.ndarray  # int64[MAX_ORDERS]: stack of free rows of `orders`, clock.n_free of them
     slots: np.ndarray  # int64[n, N_SLOTS]: row of the working order, -1 = none
@@ -302,7 +311,7 @@ class State(NamedTuple):
     memory: np.ndarray  # float64[n, N_MEMORY]
     params: np.ndarray  # PARAMS[b]
     bots: np.ndarray  # BOT[b]: intel, discovery, strategy, risk, execution in this order, runtime
-    repeats: np.ndarray  # REPEAT[n, 2 N_SLOTS + 1, b]; N_SLOTS is "no slot", above it reshapes
+    repeats: np.ndarray  # REPEAT[n, SERIES, b]; N_SLOTS is "no slot", above it reshapes
     severity: np.ndarray  # int64[reason-code number]: rows.Severity
     dirty: np.ndarray  # int64[2 n + 16]: markets to decide on at the next tick, clock.n_dirty of them
     wakes: np.ndarray  # int64[4 n + 16, 2]: binary heap of (wake ns, market), clock.n_wake of them

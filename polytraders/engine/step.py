@@ -26,7 +26,7 @@ import numpy as np
 
 from polytraders.engine import book as bk
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
-from polytraders.engine.jit import inline, njit
+from polytraders.engine.jit import inline, njit, window
 from polytraders.engine.kernels import judge, propose, sense, shape
 from polytraders.engine.ledger import book_fill, free_shares, hold, mark, need, settle
 from polytraders.engine.state import (
@@ -136,25 +136,9 @@ def _terms(intent):
 
 
 @inline
-def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
-    """Put one decision into the chain and into its bot's hash. Whether it becomes a row is not known yet,
-    so only what differs from bot to bot is kept; `_write_chain` knows the rest."""
+def _count(state, bot, market, slot, code, verdict, intent, observed, limit):
+    """Let one decision enter its bot's hash and count; True when it is not what the bot last wrote in this series."""
     b, last = state.bots[bot], state.repeats[market.id, slot, bot]
-    n = out.count[N_CHAIN]
-    out.count[N_CHAIN] = n + 1
-    staged = out.chain[n]
-    staged.bot = bot
-    staged.slot = slot
-    staged.code = code
-    staged.verdict = verdict
-    staged.observed = observed
-    staged.limit = limit
-    staged.price = staged.out_price = intent.price
-    staged.size = staged.out_size = intent.size
-    staged.terms = terms
-    changed = last.code != code or last.verdict != verdict  # before the first one, code is 0
-    staged.changed = changed
-    out.count[N_CHANGED] += changed
     last.count += 1
     mixed = (
         market.now * 6364136223846793005
@@ -166,7 +150,41 @@ def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed
     )
     b.hash = (b.hash ^ mixed) * 1099511628211 + (b.hash >> 29)
     b.decisions += 1
+    return last.code != code or last.verdict != verdict  # before the first one, code is 0
+
+
+@inline
+def _keep(out, bot, slot, code, verdict, intent, terms, observed, limit, changed):
+    """Put a decision into the chain. Only what differs from bot to bot; `_write_chain` knows the rest."""
+    n = out.count[N_CHAIN]
+    out.count[N_CHAIN] = n + 1
+    out.count[N_CHANGED] += changed
+    staged = out.chain[n]
+    staged.bot = bot
+    staged.slot = slot
+    staged.code = code
+    staged.verdict = verdict
+    staged.observed = observed
+    staged.limit = limit
+    staged.price = staged.out_price = intent.price
+    staged.size = staged.out_size = intent.size
+    staged.terms = terms
+    staged.changed = changed
     return staged
+
+
+@inline
+def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
+    """One decision of an intent's chain. Whether it becomes a row is not known before the chain's end."""
+    changed = _count(state, bot, market, slot, code, verdict, intent, observed, limit)
+    return _keep(out, bot, slot, code, verdict, intent, terms, observed, limit, changed)
+
+
+@inline
+def _note(state, out, bot, market, slot, code, intent, terms, observed, limit):
+    """One decision that cannot lead to an action: it becomes a row when it is news, and is only counted else."""
+    if _count(state, bot, market, slot, code, Verdict.NONE, intent, observed, limit):
+        _keep(out, bot, slot, code, Verdict.NONE, intent, terms, observed, limit, True)
 
 
 @inline
@@ -275,10 +293,13 @@ def _sample(clock, account, samples, count, now):
 @inline
 def _arm(clock, when):
     """Make sure that a decision time at or after `when` is on the clock."""
-    interval = clock.interval
-    tick = when if interval == 0 else -(-when // interval) * interval
-    if clock.next_tick == 0 or tick < clock.next_tick:
-        clock.next_tick = tick
+    interval, armed = clock.interval, clock.next_tick
+    if interval == 0:
+        clock.next_tick = when if armed == 0 else min(when, armed)
+    elif armed == 0 or when <= armed - interval:
+        # a division takes as long as the rest of an event; mostly the answer is the time after the last one
+        after = clock.last_tick + interval
+        clock.next_tick = after if clock.last_tick < when <= after else -(-when // interval) * interval
 
 
 @inline
@@ -306,7 +327,7 @@ def _sift_up(heap, at, when, market):
 
 @njit
 def _wake_push(clock, markets, heap, when, market):
-    """Queue a wake; the one that a market asked for last is the one that counts."""
+    """Queue a wake. Of a market's entries the one that `queued` names counts, the earliest; the others are dropped."""
     if clock.n_wake == heap.shape[0]:  # keep each market's last one: the heap then has at most one a market
         n, clock.n_wake = clock.n_wake, 0
         for i in range(n):
@@ -354,18 +375,21 @@ def tick(state, kernels, out):
     clock = state.clock[0]
     now = clock.next_tick
     clock.next_tick = 0
+    clock.last_tick = now
     while clock.n_wake > 0 and state.wakes[0, 0] <= now:
         when, index = state.wakes[0, 0], state.wakes[0, 1]
         _wake_pop(clock, state.wakes)
         market = state.markets[index]
         if market.queued == when:
             market.queued = 0
-        if market.wake == when:
-            market.wake = 0
-            if market.dirty == 0:
-                market.dirty = 1
-                state.dirty[clock.n_dirty] = index
-                clock.n_dirty += 1
+            if market.wake > now:  # it was put off meanwhile
+                _wake_push(clock, state.markets, state.wakes, market.wake, index)
+            elif market.wake > 0:
+                market.wake = 0
+                if market.dirty == 0:
+                    market.dirty = 1
+                    state.dirty[clock.n_dirty] = index
+                    clock.n_dirty += 1
     at = 0
     while at < clock.n_dirty and has_room(out):
         market = state.markets[state.dirty[at]]
@@ -388,9 +412,9 @@ def tick(state, kernels, out):
 @inline
 def _roll_periods(account, now):
     """Open a new UTC day or week (Monday) for the drawdown limits, and keep the peaks."""
-    day = now // NS_PER_DAY
-    if day != account.day:
-        account.day = day
+    while now >= account.day_end:  # once; for a plain `if` the compiler would divide first and ask then
+        day = now // NS_PER_DAY
+        account.day, account.day_end = day, (day + 1) * NS_PER_DAY
         account.day_open = account.day_peak = account.equity
         week = (day - FIRST_MONDAY) // 7
         if week != account.week:
@@ -405,7 +429,8 @@ def _roll_periods(account, now):
 def refresh(state, market, now):
     """Bring the market's derived fields and the account's marks up to the decision time."""
     account = state.account[0]
-    bid, ask = market.bid_level, market.ask_level
+    bid, ask = bk.bid(market), bk.ask(market)
+    market.bid_level, market.ask_level = bid, ask
     market.best_bid = bid * market.grid if bid >= 0 else -1
     market.best_ask = ask * market.grid if ask >= 0 else -1
     market.bid_size = state.book[market.offset + bid] if bid >= 0 else 0
@@ -570,7 +595,7 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
             if vote.latch and account.halted == 0:
                 account.halted = code
                 account.halted_ts = market.now
-                for i in range(state.markets.shape[0]):  # their resting orders must go
+                for i in range(clock.n_markets):  # their resting orders must go
                     if state.positions[i].open_orders > 0:
                         touch(state, state.markets[i], market.now + 1)
             if clock.full_panel == 0:
@@ -645,17 +670,15 @@ def _show_working_rows(book, orders, slots, market, position, intent, working):
         intent.working_ahead = order.ahead
         intent.working_side = order.side
         intent.working_filled = order.filled
-    # in YES space: bids are YES buys and NO sells
-    bids = intent.side == intent.outcome
     best = -1
-    for slot in range(N_SLOTS):
+    first = 0 if intent.slot >= N_SLOTS // 2 else N_SLOTS // 2
+    for slot in range(first, first + N_SLOTS // 2):
         if slots[slot] >= 0:
             order = orders[slots[slot]]
-            if (order.side == order.outcome) != bids:
-                price = order.price if order.outcome == intent.outcome else ONE - order.price
-                nearer = best < 0 or (price < best if intent.side == Side.BUY else price > best)
-                if nearer:
-                    best = price
+            price = order.price if order.outcome == intent.outcome else ONE - order.price
+            nearer = best < 0 or (price < best if intent.side == Side.BUY else price > best)
+            if nearer:
+                best = price
     intent.opposite = best
 
 
@@ -672,25 +695,21 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     clock = state.clock[0]
     slot = intent.slot
     strategy = clock.n_intel + clock.n_disc
-    runtime = state.bots.shape[0] - 1
+    runtime = clock.n_bots - 1
     working = state.slots[market.id, slot]
     corr = clock.corr + 1
     kept = working >= 0 and _same(state.orders[working], intent, intent.price, intent.size)
     if kept:
         corr = state.orders[working].corr
     if kept and _stands(clock, account, market, position, state.orders[working]):
-        _begin_chain(out)
-        _stage(
-            state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, _terms(intent), intent.edge,
-            intent.fair,
-        )  # fmt: skip
+        _note(state, out, strategy, market, slot, strategy_code, intent, _terms(intent), intent.edge, intent.fair)
         _write_chain(state, out, market, corr, intent, False)
         return
+    _begin_chain(out)
     _show_working(state, market, intent, working)
     # a quote that stays does not count twice; one that moves does until its cancel is confirmed
     intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
     terms = _terms(intent)
-    _begin_chain(out)
     _stage(state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
     price, size = intent.price, intent.size
     acted = False
@@ -778,7 +797,7 @@ def evaluate(state, kernels, out, market, now):
     refresh(state, market, now)
     market.wake = 0
     clock.evaluations += 1
-    ladder = state.book[market.offset : market.offset + 2 * market.levels]
+    ladder = window(state.book, market.offset, 2 * market.levels)
     targets = state.targets
     _clear_targets(targets)
     nothing = targets[0]
@@ -786,12 +805,12 @@ def evaluate(state, kernels, out, market, now):
     for k in range(clock.n_intel):
         if state.bots[k].mode != MODE_OFF:
             code = sense(kernels.intel, k, market, position, account, ladder, state.params[k])
-            _stage(state, out, k, market, NO_SLOT, code, Verdict.NONE, nothing, 0, market.flow_state, 0)
+            _note(state, out, k, market, NO_SLOT, code, nothing, 0, market.flow_state, 0)
     for k in range(clock.n_disc):
         bot = clock.n_intel + k
         if state.bots[bot].mode != MODE_OFF:
             code = sense(kernels.disc, k, market, position, account, ladder, state.params[bot])
-            _stage(state, out, bot, market, NO_SLOT, code, Verdict.NONE, nothing, 0, market.candidate, 0)
+            _note(state, out, bot, market, NO_SLOT, code, nothing, 0, market.candidate, 0)
     strategy = clock.n_intel + clock.n_disc
     mode = state.bots[strategy].mode
     if clock.n_strat > 0 and mode != MODE_OFF:
@@ -802,7 +821,7 @@ def evaluate(state, kernels, out, market, now):
         for slot in range(N_SLOTS):
             wanted |= targets[slot].want == WANT_QUOTE
         if not wanted:
-            _stage(state, out, strategy, market, NO_SLOT, code, Verdict.NONE, nothing, 0, 0, 0)
+            _note(state, out, strategy, market, NO_SLOT, code, nothing, 0, 0, 0)
         _write_chain(state, out, market, 0, nothing, False)
         for slot in range(N_SLOTS):
             intent = targets[slot]
@@ -811,16 +830,14 @@ def evaluate(state, kernels, out, market, now):
                 intent.slot = slot
                 _pursue(state, kernels, out, market, position, account, ladder, intent, code)
             elif intent.want == WANT_QUOTE:  # shadow, advisory: the intent is shown and goes no further
-                _begin_chain(out)
-                terms = _terms(intent)
-                _stage(state, out, strategy, market, slot, code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
+                _note(state, out, strategy, market, slot, code, intent, _terms(intent), intent.edge, intent.fair)
                 _write_chain(state, out, market, 0, intent, False)
             elif state.slots[market.id, slot] >= 0:
                 _send_cancel(state, out, state.slots[market.id, slot], now)
     else:
         _write_chain(state, out, market, 0, nothing, False)
     if market.wake > now:
-        if market.wake != market.queued:
+        if market.queued == 0 or market.wake < market.queued:  # a later one is queued when its turn comes
             _wake_push(clock, state.markets, state.wakes, market.wake, market.id)
         _arm(clock, state.wakes[0, 0])
     else:
@@ -837,8 +854,9 @@ def evaluate(state, kernels, out, market, now):
 
 @njit
 def _eat_queue(orders, slots, event):
-    """A print at a working order's price took from the queue before it."""
-    for slot in range(N_SLOTS):
+    """A print at a working order's price took from the queue before it. Sells hit bids, which have the first slots."""
+    first = N_SLOTS // 2 if event.side == Side.BUY else 0
+    for slot in range(first, first + N_SLOTS // 2):
         if slots[slot] >= 0:
             order = orders[slots[slot]]
             price = order.price if order.outcome == Outcome.YES else ONE - order.price
@@ -954,7 +972,7 @@ def _resolve(account, market, position, orders, payout):
     market.status = Status.RESOLVED
     market.payout = payout
     market.mark2 = 2 * payout
-    for row in range(orders.shape[0]):
+    for row in range(MAX_ORDERS):
         order = orders[row]
         if order.id > 0 and order.market == market.id and order.side == Side.SELL:
             order.reserved = 0
@@ -977,7 +995,7 @@ def consume(state, out, event):
             state.account[0].switch = event.size
             if event.size == 0:  # only a person clears what has latched
                 state.account[0].halted = state.account[0].halted_ts = 0
-        for i in range(state.markets.shape[0]):
+        for i in range(clock.n_markets):
             if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
                 state.markets[i].feed_up = kind == EventKind.FEED_UP
             touch(state, state.markets[i], event.ts_recv)

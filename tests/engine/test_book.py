@@ -31,8 +31,8 @@ def test_best_levels_are_those_of_a_dictionary(changes):
         (bids if side == Side.BUY else asks)[level] = size
         bk.replay(book, markets, tape.events()[-1:])
         market = markets[0]
-        assert market.bid_level == max((k for k, v in bids.items() if v), default=-1)
-        assert market.ask_level == min((k for k, v in asks.items() if v), default=-1)
+        assert bk.bid(market) == max((k for k, v in bids.items() if v), default=-1)
+        assert bk.ask(market) == min((k for k, v in asks.items() if v), default=-1)
 
 
 def test_clearing_leaves_neighbours_alone():
@@ -43,6 +43,6 @@ def test_clearing_leaves_neighbours_alone():
     tape.bid(0, 3_000, 3).ask(0, 7_000, 4)
     tape.add(1, 1, market=0)  # BOOK_CLEAR
     assert bk.replay(book, markets, tape.events()) == 5
-    assert (markets[0].bid_level, markets[0].ask_level) == (-1, -1)
-    assert (markets[1].bid_level, markets[1].ask_level) == (30, 70)
+    assert (bk.bid(markets[0]), bk.ask(markets[0])) == (-1, -1)
+    assert (bk.bid(markets[1]), bk.ask(markets[1])) == (30, 70)
     assert book.sum() == 7_000_000
