@@ -5,6 +5,7 @@ from toys import MS, PUSD, SHARE, T0, Info, S, Tape, cap_size, maker, random_tap
 
 from polytraders.engine import setup
 from polytraders.engine.backtest import Collected, VenueModel, feed, flush, simulate
+from polytraders.engine.state import N_SLOTS, PENDING_CANCEL
 from polytraders.reasons import Code
 from polytraders.rows import ActionKind, EventKind, Severity, Side, Verdict
 
@@ -272,3 +273,18 @@ def test_a_changed_event_changes_the_decisions_and_the_hash():
 
     assert hashes(1) == hashes(1)
     assert hashes(1) != hashes(3)
+
+
+def test_cancels_on_their_way_are_counted_by_slot_until_they_are_answered():
+    sink, slow = Collected(), VenueModel(entry_latency=200 * MS, response_latency=300 * MS)
+    simulate(random_tape(5, 900), [Info(grid=10)], maker(), cash=300 * PUSD, interval=100 * MS, venue=slow, sink=sink)
+    events, most = sink.rows("events"), 0
+    state = setup.new_state([Info(grid=10)], maker(), cash=300 * PUSD, interval=100 * MS, sample_interval=S)
+    for part in np.split(events, range(20, len(events), 20)):
+        feed(part, state, maker(), Collected())
+        leaving = state.orders[(state.orders["id"] > 0) & (state.orders["state"] == PENDING_CANCEL)]
+        counted = np.bincount(leaving["slot"], minlength=N_SLOTS)
+        assert state.positions[0].leaving.tolist() == counted.tolist()
+        assert (state.positions[0].leaving_ts[counted > 0] > 0).all()
+        most = max(most, int(counted.max()))
+    assert most >= 2
