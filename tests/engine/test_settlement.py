@@ -260,7 +260,7 @@ def venue_of(infos, cash=100):
     def ask(kind, size, market=0, index_set=0):
         action = records(rows.ACTION, 1)
         action["kind"], action["size"], action["market"], action["price"] = kind, size, market, index_set
-        send(venue.core[0], venue.actions, action[0])
+        send(venue.core[0], venue.entry, venue.actions, action[0])
         arrive(venue)
         answer = venue.answers[venue.core[0].answers_tail - 1]
         return int(answer["kind"]), int(answer["size"]), int(answer["price"])
