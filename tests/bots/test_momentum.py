@@ -382,7 +382,7 @@ def _fills(sink: Collected) -> list[tuple[int, str, str, int, str]]:
 
 
 def test_a_rise_is_bought_once_and_paid_at_resolution():
-    # The move has to cover the cent to the ask, the cent of slippage and the half-spread of the way out: some four cents.
+    # The move has to cover the cent to the ask, the cent of slippage and the half-spread of the way out.
     account, position, sink = _trade(_tape(RISE, ONE), exit_before_end_s=0, take_profit_pct=100, stop_loss_pct=100)
     fills = _fills(sink)
     assert [f[1:3] for f in fills] == [("BUY", "YES")] and 40 < fills[0][0] < 50
