@@ -175,7 +175,7 @@ class Exchange:
         *,
         cash: int,
         settlement: int,
-        spare: int = 16,
+        spare: int,
         fees: bool = True,
         queue_model: str = "risk_averse",
     ):
@@ -334,7 +334,9 @@ class Exchange:
         if (known := self.accounts.get(address)) is not None:
             return known
         venue = self._kernel(self.cash)
-        venue.book[:] = self.public.book
+        used = len(self.listings)
+        cells = int(self.fresh[used].offset) if used < len(self.fresh) else self.cells
+        venue.book[:cells] = self.public.book[:cells]
         venue.markets[:] = self.public.markets
         account = Account(address, venue, {EXCHANGE: UNLIMITED, NEG_RISK_EXCHANGE: UNLIMITED})
         self.accounts[address] = account

@@ -127,7 +127,7 @@ def read_ticket(
     _check_signer(message, signature, address, rules.neg_risk)
     digest = "0x" + sign.order_digest(message, rules.neg_risk).hex()
     price, size, money = _terms(message, order_type, rules, digest)
-    if size < rules.min_size and order_type not in TAKING:
+    if size < rules.min_size:
         least = size_text(rules.min_size)
         raise Refused(f"order {digest} is invalid. Size ({size_text(size)}) lower than the minimum: {least}")
     if order_type is OrderType.GTD:

@@ -30,7 +30,7 @@ class Options:
     settlement: int
     speed: float
     seed: int
-    spare: int = 16
+    spare: int = 64
 
 
 class LocalVenue:

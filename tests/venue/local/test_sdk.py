@@ -49,10 +49,10 @@ def test_the_sdk_logs_in_places_a_resting_order_and_cancels_it(venue, sdk):
     token = venue.market("sdk-rests")["yes"]
     placed = sdk.place_limit_order(token_id=token, price="0.45", size="10", side="BUY")
     assert placed.ok and placed.status == "live" and not placed.trade_ids
-    (order,) = list(sdk.list_open_orders().items())
+    (order,) = list(sdk.list_open_orders().iter_items())
     assert (order.id, order.price, order.original_size, order.size_matched) == (placed.order_id, Decimal("0.45"), 10, 0)
     assert sdk.cancel_order(order_id=placed.order_id).canceled == (placed.order_id,)
-    assert not list(sdk.list_open_orders().items())
+    assert not list(sdk.list_open_orders().iter_items())
     again = sdk.cancel_order(order_id=placed.order_id)
     assert again.not_canceled == {placed.order_id: "the order is already canceled"}
 
@@ -63,11 +63,11 @@ def test_the_sdk_takes_follows_the_settlement_and_reads_trade_balance_and_positi
     assert placed.ok and placed.status == "matched"
     assert (placed.making_amount, placed.taking_amount) == (Decimal("10.4"), 20)  # 20 x 0.52
     (tx,) = sdk.wait_for_order_fill_settlement(placed)
-    (trade,) = list(sdk.list_account_trades().items())
+    (trade,) = list(sdk.list_account_trades().iter_items())
     assert (trade.status, trade.transaction_hash, trade.trader_side) == ("CONFIRMED", tx, "TAKER")
     assert sdk.get_balance_allowance(asset_type="COLLATERAL").balance == 989_600_000  # 1000 - 10.4
     assert sdk.get_balance_allowance(asset_type="CONDITIONAL", token_id=market["yes"]).balance == 20_000_000
-    (position,) = list(sdk.list_positions(user=sdk.wallet).items())
+    (position,) = list(sdk.list_positions(user=sdk.wallet).iter_items())
     assert (position.asset_id, position.current_size, position.avg_price) == (market["yes"], 20, Decimal("0.52"))
 
 
@@ -107,7 +107,7 @@ def test_the_sdk_hears_of_its_order_and_every_step_of_its_trade(venue, private_k
                 await client.place_limit_order(token_id=market["yes"], price="0.52", size="10", side="BUY")
                 async with asyncio.timeout(15):
                     async for event in events:
-                        what = event.payload.type if event.type == "order" else event.payload.status
+                        what = event.payload.order_event_type if event.type == "order" else event.payload.status
                         heard.append((event.type, str(what)))
                         if what == "CONFIRMED":
                             return heard
