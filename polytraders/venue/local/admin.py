@@ -30,9 +30,8 @@ from polytraders.units import (
 from polytraders.venue.local.desk import MODES, TIERS
 from polytraders.venue.local.exchange import Exchange, Listing
 from polytraders.venue.local.faults import ALWAYS, KNOWN
-from polytraders.venue.local.intake import Refused
+from polytraders.venue.local.intake import Refusal, address_of
 from polytraders.venue.local.rest import reply
-from polytraders.venue.local.signatures import BadSignature, checksum
 from polytraders.venue.local.venue import LocalVenue
 
 
@@ -56,9 +55,9 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         try:
             given = orjson.loads(await request.read() or b"{}")
         except orjson.JSONDecodeError:
-            raise Refused("the body is no JSON") from None
+            raise Refusal("the body is no JSON") from None
         if not isinstance(given, dict) or (known and not given.keys() <= set(known)):
-            raise Refused(f"the body is an object with some of: {', '.join(known)}")
+            raise Refusal(f"the body is an object with some of: {', '.join(known)}")
         return given
 
     def market_of(request: web.Request) -> Listing:
@@ -66,13 +65,13 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         for listing in exchange.listings:
             if name in (listing.info.condition_id, listing.info.slug):
                 return listing
-        raise Refused(f"there is no market {name!r}", 404)
+        raise Refusal(f"there is no market {name!r}", 404)
 
     def read(what: Callable[[Any], Any], value: Any) -> Any:
         try:
             return what(value)
-        except (UnitError, BadSignature, UsageError, TypeError, ValueError, KeyError) as error:
-            raise Refused(str(error)) from None
+        except (UnitError, UsageError, TypeError, ValueError, KeyError) as error:
+            raise Refusal(str(error)) from None
 
     def happen(listing: Listing, *rows: dict[str, int]) -> web.Response:
         venue.advance()
@@ -122,7 +121,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def set_mode(request: web.Request) -> web.Response:
         mode = (await body(request, "mode")).get("mode")
         if mode not in MODES:
-            raise Refused(f"mode is one of {', '.join(MODES)}")
+            raise Refusal(f"mode is one of {', '.join(MODES)}")
         desk.mode = mode
         return reply({"mode": mode})
 
@@ -146,10 +145,10 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         )
         slug = given.get("slug")
         if not isinstance(slug, str) or not slug:
-            raise Refused("a market needs a slug")
+            raise Refusal("a market needs a slug")
         tick = read(price_pips, given.get("tick", "0.01"))
         if tick not in TICKS_PIPS:
-            raise Refused("the venue has no such tick")
+            raise Refusal("the venue has no such tick")
         bids = read(lambda value: [level(entry) for entry in value], given.get("bids", []))
         asks = read(lambda value: [level(entry) for entry in value], given.get("asks", []))
 
@@ -190,7 +189,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
     def fitting(listing: Listing, *prices: int) -> None:
         grid = int(exchange.fresh[listing.index].grid)
         if any(not 0 < price < ONE or price % grid for price in prices):
-            raise Refused("a price that this market's book has no place for")
+            raise Refusal("a price that this market's book has no place for")
 
     async def set_level(request: web.Request) -> web.Response:
         """One level of the tape's book: {"side": "BUY", "price": "0.5", "size": "100"} in the YES token."""
@@ -212,7 +211,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         listing, given = market_of(request), await body(request, "tick")
         tick = read(price_pips, given.get("tick"))
         if tick not in TICKS_PIPS:
-            raise Refused("the venue has no such tick")
+            raise Refusal("the venue has no such tick")
         fitting(listing, tick)
         return happen(listing, {"kind": EventKind.TICK_SIZE, "price": tick, "aux": listing.tick})
 
@@ -220,22 +219,22 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         listing, given = market_of(request), await body(request, "status")
         status = read(lambda value: Status[value], given.get("status"))
         if status == Status.RESOLVED:
-            raise Refused("a market is resolved by its payout: POST .../resolve")
+            raise Refusal("a market is resolved by its payout: POST .../resolve")
         return happen(listing, {"kind": EventKind.STATUS, "aux": status})
 
     async def resolve(request: web.Request) -> web.Response:
         listing, given = market_of(request), await body(request, "payout")
         payout = read(price_pips, given.get("payout", "1"))
         if payout not in (0, ONE // 2, ONE):
-            raise Refused("a YES share pays 0, 0.5 or 1")
+            raise Refusal("a YES share pays 0, 0.5 or 1")
         if listing.status == Status.RESOLVED:
-            raise Refused("it is resolved already")
+            raise Refusal("it is resolved already")
         return happen(listing, {"kind": EventKind.RESOLUTION, "price": payout})
 
     async def set_account(request: web.Request) -> web.Response:
         """{"cash": "100", "shares": {token: "10"}, "allowances": {contract: "0"}, "closed_only", "banned", "tier"}."""
         given = await body(request, "cash", "shares", "allowances", "closed_only", "banned", "tier")
-        address = read(checksum, request.match_info["address"])
+        address = read(address_of, request.match_info["address"])
         venue.advance()
         account = exchange.account(address)
         if "cash" in given:
@@ -243,12 +242,12 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         for token, size in read(dict, given.get("shares", {})).items():
             exchange.give(account, str(token), read(size_micro, size))
         for contract, amount in read(dict, given.get("allowances", {})).items():
-            account.allowances[read(checksum, contract)] = read(money_micro, amount)
+            account.allowances[read(address_of, contract)] = read(money_micro, amount)
         account.closed_only = given.get("closed_only", account.closed_only) is True
         account.banned = given.get("banned", account.banned) is True
         if "tier" in given:
             if given["tier"] not in TIERS:
-                raise Refused(f"tier is one of {', '.join(TIERS)}")
+                raise Refusal(f"tier is one of {', '.join(TIERS)}")
             for key in desk.keys.values():
                 if key.account is account:
                     key.set_tier(given["tier"])

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from polytraders.units import NS_PER_S
-from polytraders.venue.local import signatures as sign
 from polytraders.venue.local.exchange import Account, Exchange
-from polytraders.venue.local.intake import Refused
+from polytraders.venue.local.intake import Refusal, address_of
+from polytraders.venue.orders import POLYGON, hmac_signature, verify_login
+from polytraders.venue.refusal import Refused
 
 BEFORE, AFTER = 60, 5
 """Seconds by which a request's timestamp may lie before and after the venue's clock."""
@@ -88,6 +89,11 @@ class Key:
         return {"apiKey": self.key, "secret": self.secret, "passphrase": self.passphrase}
 
 
+def same(left: str, right: str) -> bool:
+    """Compare two secrets without telling by the time it takes where they differ."""
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
 class Desk:
     """Keys and switches of a venue. `seed` makes the keys: the same address and nonce get the same ones."""
 
@@ -101,34 +107,34 @@ class Desk:
     # -- logins ------------------------------------------------------------------------------------
 
     def login(self, headers: Mapping[str, str], now: int) -> tuple[Account, int]:
-        """(account, nonce) of an L1 request. Raises Refused."""
+        """(account, nonce) of an L1 request. Raises Refusal."""
         try:
             address, stamp = headers["POLY_ADDRESS"], headers["POLY_TIMESTAMP"]
-            nonce, signature = int(headers["POLY_NONCE"]), bytes.fromhex(headers["POLY_SIGNATURE"].removeprefix("0x"))
-            address = sign.checksum(address)
+            nonce, signature = int(headers["POLY_NONCE"]), headers["POLY_SIGNATURE"]
+            address = address_of(address)
             if not 0 <= nonce < 1 << 63:
                 raise ValueError("nonce")
             self._check_time(stamp, now)
-            signer = sign.login_signer(address, stamp, nonce, signature)
-        except (KeyError, ValueError):
-            raise Refused("Invalid L1 Request headers", 401) from None
-        if signer != address:
-            raise Refused("Invalid L1 Request headers", 401)
+            good = verify_login(address, signature, POLYGON, int(stamp), nonce)
+        except (KeyError, ValueError, Refused):
+            good = False
+        if not good:
+            raise Refusal("Invalid L1 Request headers", 401)
         return self.exchange.account(address), nonce
 
     def create(self, account: Account, nonce: int) -> Key:
-        """A new key. Raises Refused when there is one for this nonce already."""
+        """A new key. Raises Refusal when there is one for this nonce already."""
         key = self._make(account, nonce)
         if key.key in self.keys:
-            raise Refused("Could not create api key")
+            raise Refusal("Could not create api key")
         self.keys[key.key] = key
         return key
 
     def derive(self, account: Account, nonce: int) -> Key:
-        """The key of this nonce. Raises Refused when it was never made."""
+        """The key of this nonce. Raises Refusal when it was never made."""
         key = self.keys.get(self._make(account, nonce).key)
         if key is None:
-            raise Refused("Could not derive api key!")
+            raise Refusal("Could not derive api key!")
         return key
 
     def _make(self, account: Account, nonce: int) -> Key:
@@ -149,20 +155,20 @@ class Desk:
             raise ValueError("timestamp")
 
     def authenticate(self, headers: Mapping[str, str], method: str, path: str, body: bytes, now: int) -> Key:
-        """The key behind an L2 request. Raises Refused."""
+        """The key behind an L2 request. Raises Refusal."""
         try:
             key = self.keys[headers["POLY_API_KEY"]]
             stamp, signature = headers["POLY_TIMESTAMP"], headers["POLY_SIGNATURE"]
             self._check_time(stamp, now)
             good = (
-                sign.checksum(headers["POLY_ADDRESS"]) == key.account.address
-                and sign.same(headers["POLY_PASSPHRASE"], key.passphrase)
-                and sign.same(signature, sign.hmac_signature(key.secret, stamp, method, path, body))
+                address_of(headers["POLY_ADDRESS"]) == key.account.address
+                and same(headers["POLY_PASSPHRASE"], key.passphrase)
+                and same(signature, hmac_signature(key.secret, stamp, method, path, body))
             )
         except (KeyError, ValueError):
             good = False
         if not good:
-            raise Refused("Unauthorized/Invalid api key", 401)
+            raise Refusal("Unauthorized/Invalid api key", 401)
         return key
 
     def stream_key(self, auth: object) -> Key | None:
@@ -172,13 +178,13 @@ class Desk:
         key = self.keys.get(str(auth.get("apiKey")))
         if key is None:
             return None
-        good = sign.same(str(auth.get("secret")), key.secret) and sign.same(str(auth.get("passphrase")), key.passphrase)
+        good = same(str(auth.get("secret")), key.secret) and same(str(auth.get("passphrase")), key.passphrase)
         return key if good else None
 
     # -- limits --------------------------------------------------------------------------------------
 
     def charge(self, key: Key, cost: int, now: int, *, cancels: bool) -> dict[str, str]:
-        """Take from a key's bucket; the headers that tell of it. Raises Refused with them at the limit."""
+        """Take from a key's bucket; the headers that tell of it. Raises Refusal with them at the limit."""
         bucket = key.cancels if cancels else key.orders
         enough = bucket.take(cost, now, debt=cancels and key.tier in IN_DEBT)
         headers = {
@@ -188,19 +194,19 @@ class Desk:
         }
         if not enough:
             headers["Retry-After"] = str(max(1, bucket.reset(cost, now) - now // NS_PER_S))
-            raise Refused("rate limit exceeded", 429, headers=headers)
+            raise Refusal("rate limit exceeded", 429, headers=headers)
         return headers
 
     def check_mode(self, *, cancels: bool, post_only: bool = False) -> None:
-        """Raises Refused when the venue's mode does not allow this."""
+        """Raises Refusal when the venue's mode does not allow this."""
         if self.mode == "restarting":
-            raise Refused("matching engine is restarting", 425)
+            raise Refusal("matching engine is restarting", 425)
         if self.mode == "disabled":
-            raise Refused("trading is currently disabled", 503)
+            raise Refusal("trading is currently disabled", 503)
         if self.mode == "cancel_only" and not cancels:
-            raise Refused("trading is currently cancel-only. New orders are not accepted", 503)
+            raise Refusal("trading is currently cancel-only. New orders are not accepted", 503)
         if self.mode == "post_only" and not (cancels or post_only):
-            raise Refused(
+            raise Refusal(
                 "post-only mode: only post-only orders and cancels are allowed",
                 503,
                 body={"code": "post_only_mode", "retry_after_seconds": POST_ONLY_SECONDS},
@@ -209,13 +215,13 @@ class Desk:
     # -- the dead man's switch -------------------------------------------------------------------------
 
     def heartbeat(self, key: Key, given: str, now: int) -> str:
-        """Accept a beat; the id of the next one. Raises Refused with the expected id for a wrong one."""
+        """Accept a beat; the id of the next one. Raises Refusal with the expected id for a wrong one."""
         if key.beat is not None and given != key.beat:
-            raise Refused(
+            raise Refusal(
                 "Invalid Heartbeat ID", 400, body={"error_msg": "Invalid Heartbeat ID", "heartbeat_id": key.beat}
             )
         if key.beat is None and given:
-            raise Refused("Invalid Heartbeat ID", 400, body={"error_msg": "Invalid Heartbeat ID", "heartbeat_id": ""})
+            raise Refusal("Invalid Heartbeat ID", 400, body={"error_msg": "Invalid Heartbeat ID", "heartbeat_id": ""})
         key.beat = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key.key}:{now}"))
         key.beat_at = now
         return key.beat

@@ -39,9 +39,10 @@ from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Side, Status
 from polytraders.units import CENT_SHARE, MICRO, NS_PER_MS, ONE
 from polytraders.venue.local.faults import Faults
-from polytraders.venue.local.intake import TAKING, Refused, Ticket
-from polytraders.venue.local.signatures import EXCHANGE, NEG_RISK_EXCHANGE
+from polytraders.venue.local.intake import TAKING, Refusal, Ticket
 from polytraders.venue.local.tape import Tape
+from polytraders.venue.orders import POLYGON
+from polytraders.venue.orders import exchange as domain_of
 
 UNLIMITED = (1 << 256) - 1
 OUTCOMES = ("Yes", "No")
@@ -114,7 +115,7 @@ class Order:
 
     @property
     def id(self) -> str:
-        return self.ticket.digest
+        return self.ticket.id
 
     @property
     def open(self) -> bool:
@@ -217,19 +218,19 @@ class Exchange:
     # -- markets -----------------------------------------------------------------------------------
 
     def find(self, token: int | str) -> tuple[Listing, int]:
-        """(market, outcome) of a token. Raises Refused."""
+        """(market, outcome) of a token. Raises Refusal."""
         try:
             return self.by_token[int(token)]
         except (KeyError, ValueError):
-            raise Refused("No orderbook exists for the requested token id", 404) from None
+            raise Refusal("No orderbook exists for the requested token id", 404) from None
 
     def add_market(self, info: MarketInfo) -> Listing:
-        """List a market that the tape does not have; its book is empty. Raises Refused when there is no room."""
+        """List a market that the tape does not have; its book is empty. Raises Refusal when there is no room."""
         index = len(self.listings)
         if index == len(self.fresh):
-            raise Refused("no room for another market")
+            raise Refusal("no room for another market")
         if info.condition_id in self.by_condition:
-            raise Refused("there is such a market already")
+            raise Refusal("there is such a market already")
         for venue in self.venues():
             row = venue.markets[index]
             row.tick, row.min_size, row.end_ts, row.status = info.tick, info.min_size, info.end_ts, Status.OPEN
@@ -338,7 +339,8 @@ class Exchange:
         cells = int(self.fresh[used].offset) if used < len(self.fresh) else self.cells
         venue.book[:cells] = self.public.book[:cells]
         venue.markets[:] = self.public.markets
-        account = Account(address, venue, {EXCHANGE: UNLIMITED, NEG_RISK_EXCHANGE: UNLIMITED})
+        contracts = [domain_of(POLYGON, neg_risk).contract for neg_risk in (False, True)]
+        account = Account(address, venue, dict.fromkeys(contracts, UNLIMITED))
         self.accounts[address] = account
         return account
 
@@ -377,12 +379,12 @@ class Exchange:
     # -- orders ------------------------------------------------------------------------------------
 
     def submit(self, account: Account, ticket: Ticket, owner: str) -> Order:
-        """Match an order now. Raises Refused; otherwise the order, resting, matched or delayed. X2."""
-        listing = self.by_token[ticket.message.token][0]
-        if ticket.digest in account.orders:
-            raise Refused(f"order {ticket.digest} is invalid. Duplicated.")
+        """Match an order now. Raises Refusal; otherwise the order, resting, matched or delayed. X2."""
+        listing = self.by_token[ticket.message.token_id][0]
+        if ticket.id in account.orders:
+            raise Refusal(f"order {ticket.id} is invalid. Duplicated.")
         if not account.rows:
-            raise Refused("too many open orders")
+            raise Refusal("too many open orders")
         self._check_funds(account, ticket, listing)
         kernel, market = account.venue.core[0], account.venue.markets[listing.index]
         price, size = ticket.price, ticket.size
@@ -390,9 +392,9 @@ class Exchange:
         if taking:
             worst, there, whole = self._walk(account, listing, ticket)
             if market.status == Status.OPEN and not whole and ticket.order_type == OrderType.FOK:
-                raise Refused(REFUSALS[Code.EXEC_FOK_NOT_FILLED])
+                raise Refusal(REFUSALS[Code.EXEC_FOK_NOT_FILLED])
             if market.status == Status.OPEN and not there:
-                raise Refused(REFUSALS[Code.EXEC_FAK_NOT_FILLED])
+                raise Refusal(REFUSALS[Code.EXEC_FAK_NOT_FILLED])
             if there >= size and not waits:
                 price, size = worst, there
         row = account.rows.pop()
@@ -410,7 +412,7 @@ class Exchange:
             self.tell_user(account, order, "PLACEMENT")
         self._hear(account)
         if account.refusal:
-            raise Refused(REFUSALS.get(account.refusal, "order is invalid"))
+            raise Refusal(REFUSALS.get(account.refusal, "order is invalid"))
         if taking and order.open and not account.delayed:
             self._cancel(account, order)
         return order
@@ -444,19 +446,19 @@ class Exchange:
     def _check_funds(self, account: Account, ticket: Ticket, listing: Listing) -> None:
         """Balance as the venue believes it to be, and allowance of the exchange that would settle."""
         buying = ticket.side == Side.BUY
-        token = None if buying else str(ticket.message.token)
+        token = None if buying else str(ticket.message.token_id)
         amount = ticket.message.maker_amount
-        contract = NEG_RISK_EXCHANGE if listing.neg_risk else EXCHANGE
+        contract = domain_of(POLYGON, listing.neg_risk).contract
         if account.allowances.get(contract, 0) < amount:
             allowance = account.allowances.get(contract, 0)
-            raise Refused(
+            raise Refusal(
                 f"not enough balance / allowance: the allowance is not enough -> spender: {contract}, "
                 f"allowance: {allowance}, order amount: {amount}"
             )
         seen = self.seen_balance(account, token)
         held = sum(self._holds(order) for order in account.open_orders() if _gives(order) == (token or ""))
         if seen < amount + held:
-            raise Refused(
+            raise Refusal(
                 f"not enough balance / allowance: the balance is not enough -> balance: {seen}, "
                 f"sum of active orders: {held}, order amount: {amount}"
             )
@@ -625,7 +627,7 @@ def _what(row: Any) -> str | None:
 
 def _gives(order: Order) -> str:
     """What an order gives: "" for pUSD, else the token."""
-    return "" if order.ticket.side == Side.BUY else str(order.ticket.message.token)
+    return "" if order.ticket.side == Side.BUY else str(order.ticket.message.token_id)
 
 
 def ms(ns: int) -> int:

@@ -12,9 +12,8 @@ from polytraders.rows import Outcome, Status
 from polytraders.units import MICRO, NS_PER_S, ONE, iso_utc, price_text, size_text
 from polytraders.venue.local import wire
 from polytraders.venue.local.exchange import OUTCOMES, Exchange, Listing
-from polytraders.venue.local.intake import Refused
+from polytraders.venue.local.intake import Refusal, address_of
 from polytraders.venue.local.rest import reply
-from polytraders.venue.local.signatures import BadSignature, checksum
 
 GAMMA_PAGE, DATA_PAGE, CONDITIONS = 100, 1000, 20
 
@@ -93,7 +92,7 @@ def _flag(request: web.Request, name: str) -> bool | None:
     if value is None:
         return None
     if value.lower() not in ("true", "false"):
-        raise Refused(f"invalid {name}", 422)
+        raise Refusal(f"invalid {name}", 422)
     return value.lower() == "true"
 
 
@@ -101,9 +100,9 @@ def _number(request: web.Request, name: str, otherwise: int, most: int) -> int:
     try:
         value = int(request.query.get(name) or otherwise)
     except ValueError:
-        raise Refused(f"invalid {name}", 422) from None
+        raise Refusal(f"invalid {name}", 422) from None
     if not 0 < value <= most:
-        raise Refused(f"invalid {name}", 422)
+        raise Refusal(f"invalid {name}", 422)
     return value
 
 
@@ -111,7 +110,7 @@ def _cursor(request: web.Request, name: str) -> int:
     try:
         return int(base64.urlsafe_b64decode(request.query.get(name) or "MA=="))
     except ValueError:
-        raise Refused(f"invalid {name}", 422) from None
+        raise Refusal(f"invalid {name}", 422) from None
 
 
 def _after(first: int) -> str:
@@ -123,7 +122,7 @@ def gamma_routes(exchange: Exchange) -> list[web.RouteDef]:
 
     def keyset(request: web.Request, name: str, found: list[Any]) -> web.Response:
         if "offset" in request.query:
-            raise Refused("offset is not supported, use after_cursor", 422)
+            raise Refusal("offset is not supported, use after_cursor", 422)
         first, limit = _cursor(request, "after_cursor"), _number(request, "limit", 20, GAMMA_PAGE)
         said: dict[str, Any] = {name: found[first : first + limit]}
         if first + limit < len(found):
@@ -156,7 +155,7 @@ def gamma_routes(exchange: Exchange) -> list[web.RouteDef]:
 
     def one(found: list[Listing]) -> web.Response:
         if not found:
-            raise Refused("not found", 404)
+            raise Refusal("not found", 404)
         return reply(gamma_market(exchange, found[0]))
 
     async def by_id(request: web.Request) -> web.Response:
@@ -169,7 +168,7 @@ def gamma_routes(exchange: Exchange) -> list[web.RouteDef]:
 
     def an_event(event_id: str) -> web.Response:
         if not any(listing.info.event_id == event_id for listing in exchange.listings):
-            raise Refused("not found", 404)
+            raise Refusal("not found", 404)
         return reply(gamma_event(exchange, event_id))
 
     async def event_by_id(request: web.Request) -> web.Response:
@@ -190,9 +189,9 @@ def data_routes(exchange: Exchange) -> list[web.RouteDef]:
 
     def account_of(request: web.Request) -> Any:
         try:
-            address = checksum(request.query.get("user", ""))
-        except BadSignature:
-            raise Refused("invalid user", 400) from None
+            address = address_of(request.query.get("user", ""))
+        except ValueError:
+            raise Refusal("invalid user", 400) from None
         if address in exchange.accounts:
             return exchange.accounts[address]
         for account in exchange.accounts.values():
@@ -203,7 +202,7 @@ def data_routes(exchange: Exchange) -> list[web.RouteDef]:
     def conditions(request: web.Request) -> set[str]:
         named = {c for text in request.query.getall("condition_id", []) for c in text.split(",") if c}
         if len(named) > CONDITIONS:
-            raise Refused("too many condition ids")
+            raise Refusal("too many condition ids")
         return named
 
     def page(request: web.Request, found: list[Any]) -> web.Response:
@@ -228,12 +227,12 @@ def data_routes(exchange: Exchange) -> list[web.RouteDef]:
             info = order.listing.info
             if trade.status == "FAILED" or (named and info.condition_id not in named):
                 continue
-            outcome = int(str(order.ticket.message.token) != info.yes_token)
+            outcome = int(str(order.ticket.message.token_id) != info.yes_token)
             found.append(
                 {
                     "proxy_wallet": order.ticket.message.maker,
                     "side": "SELL" if order.ticket.side else "BUY",
-                    "token_id": str(order.ticket.message.token),
+                    "token_id": str(order.ticket.message.token_id),
                     "condition_id": info.condition_id,
                     "size": float(size_text(trade.size)),
                     "price": float(price_text(trade.price)),

@@ -15,7 +15,7 @@ from polytraders.units import NS_PER_S, ONE, price_text
 from polytraders.venue.local import wire
 from polytraders.venue.local.desk import Key
 from polytraders.venue.local.exchange import Exchange, Listing, Order
-from polytraders.venue.local.intake import Refused, read_ticket
+from polytraders.venue.local.intake import Refusal, read_ticket
 from polytraders.venue.local.venue import LocalVenue
 
 START, END = "MA==", "LTE="
@@ -34,7 +34,7 @@ def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
     )
 
 
-def refused(error: Refused) -> web.Response:
+def refused(error: Refusal) -> web.Response:
     """A refusal as the venue words it."""
     body = {"error": error.text, **error.extra.get("body", {})}
     return reply(body, error.status, error.extra.get("headers"))
@@ -56,7 +56,7 @@ def guard(venue: LocalVenue) -> Any:
         venue.advance()
         try:
             answer = await handler(request)
-        except Refused as error:
+        except Refusal as error:
             answer = refused(error)
         except web.HTTPNotFound:
             answer = reply({"error": "not found"}, 404)
@@ -81,7 +81,7 @@ async def plain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware of the switches: refusals to answers, and no faults."""
     try:
         return await handler(request)
-    except Refused as error:
+    except Refusal as error:
         return refused(error)
     except web.HTTPNotFound:
         return reply({"error": "not found"}, 404)
@@ -91,7 +91,7 @@ async def _json(request: web.Request) -> Any:
     try:
         return orjson.loads(await request.read())
     except orjson.JSONDecodeError:
-        raise Refused("Invalid payload") from None
+        raise Refusal("Invalid payload") from None
 
 
 # -- public ----------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
     def live(token: Any) -> tuple[Listing, int]:
         """A token that has a book. Resolved markets have none."""
         if not token:
-            raise Refused("Invalid token id")
+            raise Refusal("Invalid token id")
         listing, outcome = exchange.find(str(token))
         if listing.status == Status.RESOLVED:
-            raise Refused("No orderbook exists for the requested token id", 404)
+            raise Refusal("No orderbook exists for the requested token id", 404)
         return listing, outcome
 
     def asked(request: web.Request) -> tuple[Listing, int]:
@@ -120,14 +120,14 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def several(request: web.Request) -> list[tuple[Listing, int, dict[str, Any]]]:
         wanted = await _json(request)
         if not isinstance(wanted, list) or not all(isinstance(entry, dict) for entry in wanted):
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         if len(wanted) > PAGE:
-            raise Refused("Payload exceeds the limit")
+            raise Refusal("Payload exceeds the limit")
         found = []
         for entry in wanted:
             try:
                 found.append((*live(entry.get("token_id")), entry))
-            except Refused as error:
+            except Refusal as error:
                 if error.status != 404:
                     raise
         return found
@@ -137,7 +137,7 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     def price(listing: Listing, outcome: int, side: Any) -> str:
         if side not in ("BUY", "SELL"):
-            raise Refused("Invalid side")
+            raise Refusal("Invalid side")
         bid, ask = exchange.best(listing, outcome)
         return price_text(bid if side == "BUY" else ask % ONE)
 
@@ -158,7 +158,7 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
     def condition(request: web.Request) -> Listing:
         listing = exchange.by_condition.get(request.match_info["condition"])
         if listing is None:
-            raise Refused("market not found", 404)
+            raise Refusal("market not found", 404)
         return listing
 
     async def ok(request: web.Request) -> web.Response:
@@ -252,7 +252,7 @@ def paged(request: web.Request, items: list[Any]) -> dict[str, Any]:
     try:
         first = int(base64.b64decode(cursor, validate=True)) if cursor != END else len(items)
     except ValueError:
-        raise Refused("Invalid cursor") from None
+        raise Refusal("Invalid cursor") from None
     page = items[max(first, 0) : max(first, 0) + PAGE]
     more = first + PAGE < len(items)
     after = base64.b64encode(str(first + PAGE).encode()).decode() if more else END
@@ -291,10 +291,10 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     def place(key: Key, entry: Any) -> Order:
         if key.account.banned:
-            raise Refused("address banned")
+            raise Refusal("address banned")
         ticket = read_ticket(entry, key.key, key.account.address, exchange.find, venue.clock())
         if key.account.closed_only and ticket.side == Side.BUY:
-            raise Refused(CLOSED_ONLY)
+            raise Refusal(CLOSED_ONLY)
         return exchange.submit(key.account, ticket, key.key)
 
     def answer(order: Order) -> dict[str, Any]:
@@ -309,25 +309,25 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         headers = desk.charge(key, 1, venue.clock(), cancels=False)
         try:
             return reply(answer(place(key, entry)), headers=headers)
-        except Refused as error:
+        except Refusal as error:
             body = {"errorMsg": error.text, "success": False, "orderID": ""}
-            raise Refused(error.text, error.status, body=body, headers=headers) from None
+            raise Refusal(error.text, error.status, body=body, headers=headers) from None
 
     async def post_orders(request: web.Request) -> web.Response:
         key, entries = await key_of(request), await _json(request)
         if not isinstance(entries, list) or not entries:
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         if len(entries) > BATCH:
-            raise Refused(f"Too many orders in payload: {len(entries)}, max allowed: {BATCH}")
+            raise Refusal(f"Too many orders in payload: {len(entries)}, max allowed: {BATCH}")
         desk.check_mode(cancels=False, post_only=all(map(is_post_only, entries)))
         headers = desk.charge(key, len(entries), venue.clock(), cancels=False)
         said = []
         for entry in entries:
             try:
                 if venue.faults["batch_entry"].strikes():
-                    raise Refused("could not run the execution")
+                    raise Refusal("could not run the execution")
                 said.append(answer(place(key, entry)))
-            except Refused as error:
+            except Refusal as error:
                 said.append(
                     {
                         "success": True,
@@ -352,14 +352,14 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     def one_id(key: Key, body: Any) -> list[str]:
         if not isinstance(body, dict) or not isinstance(body.get("orderID"), str):
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         return [body["orderID"]]
 
     def many_ids(key: Key, body: Any) -> list[str]:
         if not isinstance(body, list) or not all(isinstance(entry, str) for entry in body):
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         if len(body) > CANCELS:
-            raise Refused(f"Too many orders in payload: {len(body)}, max allowed: {CANCELS}")
+            raise Refusal(f"Too many orders in payload: {len(body)}, max allowed: {CANCELS}")
         return body
 
     def live_ids(key: Key, body: Any) -> list[str]:
@@ -367,13 +367,13 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     def market_ids(key: Key, body: Any) -> list[str]:
         if not isinstance(body, dict) or not (body.get("market") or body.get("asset_id")):
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         return [
             order.id
             for order in key.account.open_orders()
             if order.status == "LIVE"
             and (not body.get("market") or order.listing.info.condition_id == body["market"])
-            and (not body.get("asset_id") or str(order.ticket.message.token) == str(body["asset_id"]))
+            and (not body.get("asset_id") or str(order.ticket.message.token_id) == str(body["asset_id"]))
         ]
 
     async def cancel_order(request: web.Request) -> web.Response:
@@ -392,7 +392,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         key, body = await key_of(request), await _json(request)
         given = body.get("heartbeat_id", "") if isinstance(body, dict) else None
         if not isinstance(given, str):
-            raise Refused("Invalid payload")
+            raise Refusal("Invalid payload")
         return reply({"heartbeat_id": desk.heartbeat(key, given, venue.clock())})
 
     # what was
@@ -409,7 +409,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def order(request: web.Request) -> web.Response:
         found = (await key_of(request)).account.orders.get(request.match_info["id"])
         if found is None:
-            raise Refused("order not found", 404)
+            raise Refusal("order not found", 404)
         return reply(wire.open_order(found))
 
     async def trades(request: web.Request) -> web.Response:
@@ -417,7 +417,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         try:
             after, before = int(query.get("after") or 0), int(query.get("before") or 1 << 62)
         except ValueError:
-            raise Refused("Invalid payload") from None
+            raise Refusal("Invalid payload") from None
         found = [
             said
             for said in (wire.trade(trade) for trade in reversed(account.trades.values()))
@@ -432,7 +432,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         account, query = (await key_of(request)).account, request.query
         kind, token = query.get("asset_type"), query.get("token_id")
         if kind not in ("COLLATERAL", "CONDITIONAL") or (kind == "CONDITIONAL" and not token):
-            raise Refused("Invalid asset type")
+            raise Refusal("Invalid asset type")
         update = request.path.endswith("/update")
         seen = exchange.seen_balance(account, token if kind == "CONDITIONAL" else None, update)
         if update:

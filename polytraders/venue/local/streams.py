@@ -157,10 +157,11 @@ class Streams:
                     frame = orjson.loads(message.data)
                 except orjson.JSONDecodeError:
                     frame = None
-                if not isinstance(frame, dict) or not on_frame(one, frame):
+                good = isinstance(frame, dict) and on_frame(one, frame)
+                if group is self.user and one.key is None:
+                    break  # whoever it is, not one of ours
+                if not good:
                     one.put("INVALID OPERATION")
-                if on_frame == self._on_user and one.key is None:
-                    break
         finally:
             group.discard(one)
             sender.cancel()

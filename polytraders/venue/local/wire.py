@@ -240,7 +240,7 @@ def order_type(order: Order) -> str:
 
 
 def _outcome(order: Order) -> int:
-    return Outcome.YES if str(order.ticket.message.token) == order.listing.info.yes_token else Outcome.NO
+    return Outcome.YES if str(order.ticket.message.token_id) == order.listing.info.yes_token else Outcome.NO
 
 
 def open_order(order: Order) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def open_order(order: Order) -> dict[str, Any]:
         "owner": order.owner,
         "maker_address": order.ticket.message.maker,
         "market": order.listing.info.condition_id,
-        "asset_id": str(order.ticket.message.token),
+        "asset_id": str(order.ticket.message.token_id),
         "side": _side(order.ticket.side),
         "original_size": size_text(order.size),
         "size_matched": size_text(order.filled),
@@ -289,7 +289,7 @@ def trade(trade: Trade) -> dict[str, Any]:
         "matched_amount": size_text(trade.size),
         "price": price_text(trade.price),
         "fee_rate_bps": "0",
-        "asset_id": str(message.token),
+        "asset_id": str(message.token_id),
         "outcome": OUTCOMES[outcome],
         "outcome_index": int(outcome),
         "side": side if trade.maker else other,
@@ -298,7 +298,7 @@ def trade(trade: Trade) -> dict[str, Any]:
         "id": trade.id,
         "taker_order_id": "0x" + counter if trade.maker else order.id,
         "market": listing.info.condition_id,
-        "asset_id": str(message.token),
+        "asset_id": str(message.token_id),
         "side": other if trade.maker else side,
         "size": size_text(trade.size),
         "fee_rate_bps": "0",

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from trader import Trader, private_key
 
-from polytraders.venue.local import signatures as sign
 from polytraders.venue.local.desk import Bucket
+from polytraders.venue.orders import POLYGON, deposit_wallets, exchange, proxy_wallet, safe_wallet
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_body_other_than_the_signed_one_is_refused(trader, token):
         ("Size (4.99) lower than the minimum: 5", ("BUY", "0.52", "4.99", "FAK"), {"amounts": (2_590_000, 4_990_000)}),
         ("owner of the API KEY", ("BUY", "0.45", "10"), {"owner": "somebody"}),
         ("address of the API KEY", ("BUY", "0.45", "10"), {"signer": "0x" + "11" * 20}),
-        ("invalid signature", ("BUY", "0.45", "10"), {"signature": b"\x01" * 64 + b"\x1b"}),
+        ("invalid signature", ("BUY", "0.45", "10"), {"signature": "0x" + "01" * 64 + "1b"}),
         ("invalid signature", ("BUY", "0.45", "10"), {"neg_risk": True}),
     ],
 )
@@ -90,6 +90,20 @@ def test_an_order_that_takes_is_worth_a_dollar(venue, trader, request):
     assert "min size: $1" in trader.refusal(token, "BUY", "0.12", "5")  # 0.60 pUSD
     assert trader.post(token, "BUY", "0.11", "5").json()["status"] == "live"  # a resting one need not be
     assert trader.post(token, "BUY", "0.12", "9").json()["status"] == "matched"
+
+
+def test_a_wallet_of_every_kind_pays_for_its_owner_and_for_nobody_else(trader, token):
+    deposit = deposit_wallets(trader.address)[0]
+    own = [
+        {"signature_type": 1, "maker": proxy_wallet(trader.address)},
+        {"signature_type": 2, "maker": safe_wallet(trader.address)},
+        {"signature_type": 3, "maker": deposit, "signer": deposit},
+    ]
+    for wallet in own:
+        assert trader.post(token, "BUY", "0.40", "5", **wallet).json()["status"] == "live"
+        somebody = "0x" + "11" * 20
+        other = {name: somebody if name in ("maker", "signer") else value for name, value in wallet.items()}
+        assert trader.refusal(token, "BUY", "0.40", "5", **other) == "invalid signature"
 
 
 def test_a_version_1_order_is_told_so(trader, token):
@@ -119,9 +133,9 @@ def test_open_orders_hold_back_money_and_a_cancel_gives_it_back(trader, token):
 
 
 def test_without_an_allowance_nothing_is_sold_or_bought(venue, trader, token):
-    venue.admin(f"/accounts/{trader.address}", allowances={sign.EXCHANGE: "0"})
+    venue.admin(f"/accounts/{trader.address}", allowances={exchange(POLYGON, False).contract: "0"})
     assert "the allowance is not enough" in trader.refusal(token, "BUY", "0.45", "10")
-    venue.admin(f"/accounts/{trader.address}", allowances={sign.EXCHANGE: "100"})
+    venue.admin(f"/accounts/{trader.address}", allowances={exchange(POLYGON, False).contract: "100"})
     assert trader.post(token, "BUY", "0.45", "10").status_code == 200
 
 
@@ -248,9 +262,8 @@ def test_a_restricted_mode_answers_as_the_venue_does(venue, trader, token, mode,
     assert answer.status_code == status
     assert ("cancel-only" in answer.text) == (mode == "cancel_only")
     assert ("retry_after_seconds" in answer.text) == (mode == "post_only")
-    assert trader.post(token, "BUY", "0.40", "5", post_only=True).status_code == (
-        200 if mode == "post_only" else status
-    )
+    passive = trader.post(token, "BUY", "0.40", "5", post_only=True)
+    assert passive.status_code == (200 if mode == "post_only" else status)
     assert trader.send("DELETE", "/cancel-all").status_code == cancels
 
 

@@ -1,4 +1,4 @@
-"""A trader of the tests' own: signs our digests (held against the official vectors elsewhere), sends raw bodies."""
+"""A trader of the tests' own, who can send any body: what the official clients refuse to make."""
 
 from __future__ import annotations
 
@@ -7,28 +7,21 @@ import json
 import time
 from typing import Any
 
-import coincurve
 import httpx
 
 from polytraders.rows import Side
 from polytraders.units import ONE, price_pips, size_micro
-from polytraders.venue.local import signatures as sign
+from polytraders.venue.orders import POLYGON, Key, Order, digest, exchange, hmac_signature, login_headers, sign
 
 ZERO = "0x" + "00" * 32
-
-
-def signed(private: coincurve.PrivateKey, digest: bytes) -> bytes:
-    raw = private.sign_recoverable(digest, hasher=None)
-    return raw[:64] + bytes([raw[64] + 27])
 
 
 class Trader:
     """One account with an API key."""
 
     def __init__(self, urls: dict[str, str], private_key: str, nonce: int = 0):
-        self.private = coincurve.PrivateKey(bytes.fromhex(private_key.removeprefix("0x")))
-        public = self.private.public_key.format(compressed=False)[1:]
-        self.address = sign.checksum(sign.keccak(public)[-20:])
+        self.key = Key(private_key)
+        self.address = self.key.address
         self.http = httpx.Client(base_url=urls["rest"], timeout=10)
         self.salt = 0
         self.skew = 0
@@ -38,28 +31,7 @@ class Trader:
         self.creds = answer.json()
 
     def login(self, nonce: int = 0, stamp: int = 0) -> dict[str, str]:
-        text = str(stamp or int(time.time()))
-        domain = sign.keccak(
-            sign.keccak(b"EIP712Domain(string name,string version,uint256 chainId)")
-            + sign.keccak(b"ClobAuthDomain")
-            + sign.keccak(b"1")
-            + (137).to_bytes(32, "big")
-        )
-        struct = sign.keccak(
-            sign.keccak(b"ClobAuth(address address,string timestamp,uint256 nonce,string message)")
-            + bytes(12)
-            + bytes.fromhex(self.address[2:])
-            + sign.keccak(text.encode())
-            + nonce.to_bytes(32, "big")
-            + sign.keccak(b"This message attests that I control the given wallet")
-        )
-        signature = signed(self.private, sign.keccak(b"\x19\x01" + domain + struct))
-        return {
-            "POLY_ADDRESS": self.address,
-            "POLY_SIGNATURE": "0x" + signature.hex(),
-            "POLY_TIMESTAMP": text,
-            "POLY_NONCE": str(nonce),
-        }
+        return login_headers(self.key, POLYGON, stamp or int(time.time()), nonce)
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """An L2 request; headers replace what would be sent."""
@@ -70,7 +42,7 @@ class Trader:
             "POLY_API_KEY": self.creds["apiKey"],
             "POLY_PASSPHRASE": self.creds["passphrase"],
             "POLY_TIMESTAMP": stamp,
-            "POLY_SIGNATURE": sign.hmac_signature(self.creds["secret"], stamp, method, bare, text.encode()),
+            "POLY_SIGNATURE": hmac_signature(self.creds["secret"], stamp, method, bare, text.encode()),
         }
         return self.http.request(method, path, content=text or None, headers={**sent, **headers})
 
@@ -92,20 +64,25 @@ class Trader:
         cash, shares = price_pips(price) * size_micro(size) // ONE, size_micro(size)
         maker, taker = amounts or ((cash, shares) if side == "BUY" else (shares, cash))
         self.salt += 1
-        message = sign.OrderMessage(
+        message = Order(
             salt=self.salt,
             maker=fields.pop("maker", self.address),
             signer=fields.pop("signer", self.address),
-            token=int(token),
+            token_id=int(token),
             maker_amount=maker,
             taker_amount=taker,
             side=int(Side[side]),
             signature_type=fields.pop("signature_type", 0),
-            timestamp=time.time_ns() // 1_000_000,
-            metadata=bytes(32),
-            builder=bytes(32),
+            timestamp_ms=time.time_ns() // 1_000_000,
+            metadata=ZERO,
+            builder=ZERO,
         )
-        signature = fields.pop("signature", None) or self.sign(message, neg_risk)
+        domain = exchange(POLYGON, neg_risk)
+        signature = fields.pop("signature", None)
+        if (signature is None and message.signer == self.address) or message.signature_type == 3:
+            signature = sign(message, self.key, domain).signature
+        elif signature is None:  # somebody else's order under our key
+            signature = "0x" + self.key.sign(digest(message, domain)).hex()
         entry = {
             "salt": message.salt,
             "maker": message.maker,
@@ -116,27 +93,22 @@ class Trader:
             "side": side,
             "expiration": str(expiration),
             "signatureType": message.signature_type,
-            "timestamp": str(message.timestamp),
+            "timestamp": str(message.timestamp_ms),
             "metadata": ZERO,
             "builder": ZERO,
-            "signature": "0x" + signature.hex(),
+            "signature": signature,
         }
         body = {"order": entry, "owner": self.creds["apiKey"], "orderType": kind, "deferExec": False, **fields}
         return body | ({"postOnly": True} if post_only else {})
 
-    def sign(self, message: sign.OrderMessage, neg_risk: bool) -> bytes:
-        if message.signature_type != sign.DEPOSIT_WALLET:
-            return signed(self.private, sign.order_digest(message, neg_risk))
-        raise NotImplementedError
-
     def digest(self, body: dict[str, Any], neg_risk: bool = False) -> str:
         """The order's id, known before it is sent."""
         o = body["order"]
-        message = sign.OrderMessage(
+        message = Order(
             o["salt"], o["maker"], o["signer"], int(o["tokenId"]), int(o["makerAmount"]), int(o["takerAmount"]),
-            int(Side[o["side"]]), o["signatureType"], int(o["timestamp"]), bytes(32), bytes(32),
+            int(Side[o["side"]]), o["signatureType"], int(o["timestamp"]), ZERO, ZERO,
         )  # fmt: skip
-        return "0x" + sign.order_digest(message, neg_risk).hex()
+        return "0x" + digest(message, exchange(POLYGON, neg_risk)).hex()
 
     def post(self, *order: Any, **more: Any) -> httpx.Response:
         return self.send("POST", "/order", self.order(*order, **more))
