@@ -1199,6 +1199,29 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #e8400a02
+register(
+    "",
+    """
+    5840 EXEC_NO_BUILDER_CODE HARD_REJECT
+    There is no builder code to sign into the order, so no order is built.
+    Your order was not sent because the code that credits its volume is missing.
+    Set the builder code in the configuration.
+    5841 EXEC_PRICE_NOT_PROTECTED HARD_REJECT
+    Rounded to what the venue stores, the amounts would trade at a worse price than the limit; nothing is signed.
+    Your order was not sent because rounding would have changed its price.
+    Make the order larger, or let it wait in the book.
+    5842 EXEC_PROTOCOL_UNSUPPORTED HARD_REJECT
+    The market's positions are of a protocol version whose exchange is not traded here.
+    Your order was not sent because this market runs on a version of the exchange that is not supported yet.
+    Choose a market of protocol version v1.
+    5843 EXEC_MARKET_UNKNOWN HARD_REJECT
+    The order names a market or an outcome that the venue's list of markets does not have.
+    Your order was not sent because this market is not known.
+    Look the market up again; refresh the list of markets if it is new.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #4a1d188d
 register(
     "sec.walletpermissionguard",
@@ -1265,6 +1288,29 @@ register(
     Fewer healthy chain providers than the quorum; chain reads are refused.
     The blockchain cannot be read reliably at the moment, so nothing that depends on it is done.
     Restore or add a provider.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #c5e00a01
+register(
+    "",
+    """
+    6800 SEC_KEY_UNUSABLE HARD_REJECT
+    There is no private key, it cannot be read, or it is not the key of the order's signer.
+    Your order was not signed because the signing key is missing or does not fit.
+    Check where the key is read from, and which address it belongs to.
+    6801 SEC_KEY_EXPOSED HARD_REJECT
+    A file with a key or its password can be read by others than its owner.
+    Your order was not signed because the key is not kept safely on this machine.
+    Give the file mode 0600; replace the key if others may have read it.
+    6802 SEC_WRONG_CHAIN HARD_REJECT
+    The chain is not one on which the venue has an exchange, or not the one the account trades on.
+    Your order was not signed because it was made out to the wrong blockchain.
+    Use chain 137, Polygon.
+    6803 SEC_CREDENTIALS_UNUSABLE HARD_REJECT
+    The venue's API key, secret or passphrase is missing or malformed.
+    Your order was not sent because the access data of the exchange are missing.
+    Create or derive the API credentials again.
     """,
 )
 

@@ -1,0 +1,79 @@
+"""`polytraders venue`: a Polymarket on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from polytraders.cli.output import Json
+
+app = typer.Typer(no_args_is_help=True, help="A local Polymarket to try things on.")
+
+
+@app.callback()
+def _group() -> None:
+    """A local Polymarket to try things on."""
+
+
+@app.command("serve")
+def serve(
+    recording: Annotated[
+        str | None, typer.Option("--recording", help="Who trades there: a recording of the catalog.")
+    ] = None,
+    synth: Annotated[
+        int | None, typer.Option("--synth", min=0, help="Or a made-up session of this seed (default: 7).")
+    ] = None,
+    empty: Annotated[bool, typer.Option("--empty", help="Or nobody: markets come by the admin port.")] = False,
+    minutes: Annotated[int, typer.Option("--minutes", min=2, max=1440, help="Length of a made-up session.")] = 5,
+    markets: Annotated[int, typer.Option("--markets", min=4, max=100, help="Markets of a made-up session.")] = 5,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Pace of the tape; 0: it stands still.")] = 1.0,
+    cash: Annotated[str, typer.Option("--cash", help="pUSD of a new account.")] = "1000",
+    settlement_ms: Annotated[
+        int, typer.Option("--settlement-ms", min=1, help="From a match to its confirmation.")
+    ] = 2_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of API keys and of every fault's dice.")] = 1,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_532, help="First of four ports; 0: free ones.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Serve the CLOB's wire protocol on loopback until SIGTERM or Ctrl-C. Made for tests: no money is involved."""
+    os.environ.setdefault("POLYTRADERS_JIT", "0")  # it starts at once, and is fast enough for real time
+    import asyncio
+
+    from polytraders.errors import UsageError
+    from polytraders.units import NS_PER_MS, UnitError, money_micro
+
+    try:
+        money = money_micro(cash)
+    except UnitError as error:
+        raise UsageError(str(error), where="--cash") from None
+    if (recording is not None) + (synth is not None) + empty > 1:
+        raise UsageError("--recording, --synth and --empty exclude each other")
+    try:
+        import aiohttp  # noqa: F401
+        import coincurve  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"the local venue needs {error.name}", mend="install the extra: pip install 'polytraders[venue]'"
+        ) from None
+    from polytraders.venue.local import server, tape
+    from polytraders.venue.local.venue import LocalVenue, Options
+
+    session = None
+    if recording is not None:
+        session = tape.recorded(recording)
+    elif not empty:
+        session = tape.synthetic(7 if synth is None else synth, minutes, markets)
+    options = Options(cash=money, settlement=settlement_ms * NS_PER_MS, speed=speed, seed=seed)
+
+    def ready(urls: dict[str, str]) -> None:
+        if as_json:
+            import orjson
+
+            print(orjson.dumps(urls).decode(), flush=True)
+            return
+        for role, url in urls.items():
+            print(f"{role:>10}  {url}", flush=True)
+
+    asyncio.run(server.serve(lambda: LocalVenue(session, options), port, ready))

@@ -1,0 +1,1 @@
+"""The venue port: orders that Polymarket accepts, and where they go."""

@@ -1,0 +1,51 @@
+"""Orders for Polymarket's V2 exchanges: build, hash, sign, verify, and prove who is asking.
+
+=========================================  ===================================================================
+`exchange(chain_id, neg_risk)`             the signing domain of a market's exchange
+`digest(order, domain)`                    the order's id, known before it is sent
+`sign(order, key, domain)`                 id and signature, every signature type
+`recover(order, signature, domain)`        whose key signed it
+`verify(order, signature, domain)`         whether the exchange would take it
+`auth_headers(...)`, `login_headers(...)`  L2 and L1 authentication
+=========================================  ===================================================================
+"""
+
+from polytraders.venue.orders.auth import auth_headers, hmac_signature, login_headers, verify_login
+from polytraders.venue.orders.keys import (
+    Credentials,
+    Key,
+    load_credentials,
+    load_key,
+    read_keystore,
+    write_keystore,
+)
+from polytraders.venue.orders.signing import Signed, recover, sign, verify
+from polytraders.venue.orders.typed import AMOY, POLYGON, Domain, Order, SignatureType, digest, exchange
+from polytraders.venue.orders.wallets import deposit_wallets, proxy_wallet, safe_wallet
+
+__all__ = [
+    "AMOY",
+    "POLYGON",
+    "Credentials",
+    "Domain",
+    "Key",
+    "Order",
+    "SignatureType",
+    "Signed",
+    "auth_headers",
+    "deposit_wallets",
+    "digest",
+    "exchange",
+    "hmac_signature",
+    "load_credentials",
+    "load_key",
+    "login_headers",
+    "proxy_wallet",
+    "read_keystore",
+    "recover",
+    "safe_wallet",
+    "sign",
+    "verify",
+    "verify_login",
+    "write_keystore",
+]
