@@ -1,0 +1,43 @@
+"""`polytraders venue check-vectors`: our orders against a file of signed ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytraders.cli.output import Json, print_json
+
+
+def check_vectors(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of vectors: inputs, messages, signatures.")],
+    as_json: Json = False,
+) -> None:
+    """Rebuild, hash and sign every order of a file and say what is equal. Exit 1 = not all."""
+    from polytraders.venue.orders.vectors import PARTS, check_file
+
+    result = check_file(file)
+    if as_json:
+        print_json(result)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(highlight=False)
+        table = Table(title=f"{result['orders_equal']} of {result['orders']} orders equal", title_justify="left")
+        table.add_column("order")
+        table.add_column("equal")
+        table.add_column("differs, notes", overflow="fold")
+        for vector in result["vectors"]:
+            differs = [name for name in PARTS if not vector["parts"][name]]
+            table.add_row(vector["name"], _word(vector["equal"]), "\n".join([*differs, *vector["notes"]]))
+        for other in result["others"]:
+            table.add_row(other["name"], _word(other["equal"]), "")
+        console.print(table)
+    if not result["all_equal"]:
+        raise typer.Exit(1)
+
+
+def _word(equal: bool) -> str:
+    return "yes" if equal else "NO"

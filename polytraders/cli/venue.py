@@ -1,0 +1,17 @@
+"""`polytraders venue`: orders as the venue takes them."""
+
+from __future__ import annotations
+
+import typer
+
+from polytraders.cli import vectors
+
+app = typer.Typer(no_args_is_help=True, help="Orders as the venue takes them.")
+
+
+@app.callback()
+def _group() -> None:
+    """Orders as the venue takes them."""
+
+
+app.command("check-vectors")(vectors.check_vectors)
