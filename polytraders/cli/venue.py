@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from polytraders.cli import vectors
+from polytraders.cli import orders
 
 app = typer.Typer(no_args_is_help=True, help="Orders as the venue takes them.")
 
@@ -14,4 +14,5 @@ def _group() -> None:
     """Orders as the venue takes them."""
 
 
-app.command("check-vectors")(vectors.check_vectors)
+app.command("check-vectors")(orders.check_vectors)
+app.command("keystore")(orders.keystore)

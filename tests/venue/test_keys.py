@@ -8,7 +8,9 @@ import traceback
 
 import pytest
 from order_reference import KEY, OWNER
+from typer.testing import CliRunner
 
+from polytraders.cli import app
 from polytraders.venue.orders import (
     Credentials,
     Key,
@@ -170,6 +172,17 @@ def test_a_keystore_is_never_overwritten(keystore):
     before = keystore.read_bytes()
     assert refused(write_keystore, keystore, KEY, "another").code == "SEC_KEY_UNUSABLE"
     assert keystore.read_bytes() == before
+
+
+def test_the_command_makes_a_keystore_and_shows_neither_key_nor_password(keystore, tmp_path):
+    """`keystore` makes the encryption of this test light."""
+    path = tmp_path / "made.json"
+    done = CliRunner().invoke(app, ["venue", "keystore", str(path)], input=f"{KEY}\n{WORDS}\n{WORDS}\n")
+    assert done.exit_code == 0 and OWNER in done.output and module.KEYSTORE in done.output
+    assert KEY[2:] not in done.output and WORDS not in done.output
+    assert path.stat().st_mode & 0o777 == 0o600 and read_keystore(path, WORDS).address == OWNER
+    again = CliRunner().invoke(app, ["venue", "keystore", str(path)], input=f"{KEY}\n{WORDS}\n{WORDS}\n")
+    assert isinstance(again.exception, Refused) and KEY[2:] not in told(again.exception)
 
 
 def test_credentials_come_whole_or_not_at_all():

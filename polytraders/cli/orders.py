@@ -1,4 +1,4 @@
-"""`polytraders venue check-vectors`: our orders against a file of signed ones."""
+"""`polytraders venue check-vectors` and `keystore`: orders against signed ones, and the key that signs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,24 @@ def check_vectors(
         console.print(table)
     if not result["all_equal"]:
         raise typer.Exit(1)
+
+
+def keystore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make; it must not exist.")],
+    as_json: Json = False,
+) -> None:
+    """Encrypt a private key under a password into an Ethereum keystore of mode 0600. Asks for both, shows neither."""
+    from polytraders.venue.orders.keys import KEYSTORE, PASSWORD_FILE, Hidden, write_keystore
+
+    key = Hidden(typer.prompt("Private key", hide_input=True, err=True))
+    password = Hidden(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    address = write_keystore(file, key, password).address
+    if as_json:
+        print_json({"file": str(file), "address": address})
+    else:
+        typer.echo(f"{file}: the key of {address}. To trade with it, put its password in a file of mode 0600 and set")
+        typer.echo(f"  {KEYSTORE}={file.absolute()}")
+        typer.echo(f"  {PASSWORD_FILE}=...")
 
 
 def _word(equal: bool) -> str:
