@@ -160,7 +160,15 @@ def test_what_decides_has_no_clock_no_chance_and_no_io(module: str):
 
 # -- no float holds money ------------------------------------------------------------------------------------
 
-INTEGER_ONLY = ("units", "engine.ledger", "engine.book", "engine.fees", "engine.rules", "engine.matching")
+INTEGER_ONLY = (
+    "units",
+    "engine.ledger",
+    "engine.book",
+    "engine.fees",
+    "engine.rules",
+    "engine.matching",
+    "venue.orders.amounts",
+)
 PROBABILITIES = {
     ("engine.matching", name): "where a cancel falls in the queue is a probability, not an amount"
     for name in ("_behind", "_on_depth")
@@ -349,7 +357,23 @@ def test_ruff_finds_nothing():
 
 # -- light to start ------------------------------------------------------------------------------------------
 
-HEAVY = ("numba", "numpy", "pandas", "plotly", "pyarrow", "duckdb", "pydantic", "papermill", "IPython", "rich.progress")
+HEAVY = (
+    "numba",
+    "numpy",
+    "pandas",
+    "plotly",
+    "pyarrow",
+    "duckdb",
+    "pydantic",
+    "papermill",
+    "IPython",
+    "rich.progress",
+    "coincurve",
+    "Crypto",
+    "eth_account",
+    "eth_keyfile",
+    "web3",
+)
 TYPERS_OWN = {"pydantic"}  # typer imports it for a command's arguments, before ours are asked for
 ASK = """
 import sys
@@ -374,6 +398,6 @@ def test_help_imports_nothing_heavy():
     assert heavy_modules_after("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["backtest", "replay", "verify", "report", "data", "bots"])
+@pytest.mark.parametrize("command", ["backtest", "replay", "verify", "report", "data", "bots", "venue"])
 def test_a_commands_help_imports_nothing_heavy(command: str):
     assert heavy_modules_after(command, "--help") <= TYPERS_OWN
