@@ -149,6 +149,13 @@ def test_any_change_to_what_was_signed_is_not_accepted(kind: SignatureType):
     assert not verify(order, "0xzz", domain) and not verify(order, "", domain)
 
 
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@given(st.one_of(st.binary(max_size=70), st.binary(min_size=65, max_size=65), st.text(max_size=140)))
+def test_no_made_up_signature_is_accepted_and_none_raises(signature):
+    for kind in SignatureType:
+        assert verify(one(kind), signature, exchange(POLYGON, False)) is False
+
+
 def test_the_mirrored_signature_with_a_high_s_is_not_accepted():
     order, domain = one(), exchange(POLYGON, False)
     raw = bytes.fromhex(sign(order, key(), domain).signature[2:])

@@ -11,6 +11,16 @@
 `body(order, signature, ...)`, `payload`   what is posted, and its exact bytes
 `auth_headers(...)`, `login_headers(...)`  L2 and L1 authentication
 =========================================  ===================================================================
+
+From a key to a request, times and salt given by the caller:
+
+    key, credentials = load_key(), load_credentials()
+    mine = account(key.address, SignatureType.DEPOSIT_WALLET, POLYGON)
+    market = Market(token_id, tick=100, min_size=5_000_000, neg_risk=False, chain_id=POLYGON, version="v1")
+    order = build(market, mine, BUY, 3_400, 100_000_000, OrderType.GTC, salt=s, timestamp_ms=t, builder=code)
+    order_id, signature = sign(order, key, exchange(POLYGON, market.neg_risk))  # log the id, then send
+    sent = payload(body(order, signature, OrderType.GTC, owner=credentials.api_key))
+    headers = auth_headers(credentials, key.address, t // 1000, "POST", "/order", sent)
 """
 
 from polytraders.venue.orders.amounts import BUY, SELL, whole_cents
