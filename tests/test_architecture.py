@@ -312,7 +312,14 @@ def test_the_public_test_key_and_a_hash_are_no_secrets():
 
 
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
-LOCAL_ONLY = {"tests/conftest.py": "closes the network", "tests/test_architecture.py": "names what it forbids"}
+LOCAL_ONLY = {
+    "tests/conftest.py": "closes the network",
+    "tests/test_architecture.py": "names what it forbids",
+    **{
+        f"tests/venue/local/{name}.py": "asks the venue on loopback"
+        for name in ("conftest", "trader", "test_rules", "test_streams", "test_sdk")
+    },
+}
 
 
 def test_no_test_talks_to_another_machine():
