@@ -1,6 +1,6 @@
 """Our side of the benchmark: each case a fresh process, one JSON line.
 
-python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG] | first_event SPAWNED_NS
+python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG] [ALL] | first_event SPAWNED_NS
 """
 
 from __future__ import annotations
@@ -44,6 +44,20 @@ TOUCH_MAKER = {
     "disc.marketscanner.max_trade_age_s": "86400",
 }
 """What brings maker_tight closest to the peer's maker: the touch, about 10 shares, at most 100 held, never a pause."""
+
+CORE_BOTS = (
+    *("intel.orderflowanalyzer", "disc.marketscanner", "strat.maker_tight"),
+    *("risk.killswitch", "risk.stale_book_guard", "risk.liquidityguard", "risk.portfolioguard"),
+    *("exec.fee_slippage_estimator", "exec.smartrouter"),
+)
+"""The least that a maker trades with; the others are off where only these are measured."""
+
+
+def bots_off() -> dict[str, str]:
+    """Settings that leave only CORE_BOTS on."""
+    from polytraders.bots import KERNEL_BOTS
+
+    return {f"{bot}.mode": "off" for bot in KERNEL_BOTS if bot not in CORE_BOTS and not bot.startswith("strat.")}
 
 
 def peak_rss_mb() -> float:
@@ -171,12 +185,16 @@ def session(rows: np.ndarray, markets: int, name: str) -> Any:
     return Session(name=name, events=rows, markets=infos, pin=pin, quality={}, notes=("synthetic: a benchmark",))
 
 
-def maker(markets: int, interval_ms: int, log: int = 1) -> dict:
-    """A whole backtest of maker_tight, its log written and closed (log = 0: not written)."""
+def maker(markets: int, interval_ms: int, log: int = 1, every_bot: int = 0) -> dict:
+    """A whole backtest of maker_tight, its log written and closed (log = 0: not written).
+
+    every_bot: 1 = all kernel bots, else CORE_BOTS. interval_ms 0 decides on every event.
+    """
     from polytraders.config import load_settings
     from polytraders.run.backtest import run_backtest
 
-    settings = load_settings().with_overrides(TOUCH_MAKER | {"engine.decide_interval_ms": str(interval_ms)})
+    chosen = TOUCH_MAKER | {"engine.decide_interval_ms": str(interval_ms)} | ({} if every_bot else bots_off())
+    settings = load_settings().with_overrides(chosen)
     rows = np.load(stream.cached(markets))
     folder = Path(mkdtemp(prefix="run-", dir=stream.work_folder()))
     try:

@@ -31,6 +31,7 @@ PEER_PINS = ROOT / "bench" / "peers" / "requirements-hft.txt"
 PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
 TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
 HELP_RUNS = 10
+SWEEP_TRIALS, SWEEP_EVENTS = 1_000, 1_000_000
 MB = 1_000_000
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Of every process measured. Without bytecode files each start would compile all imports again, which nobody's own
@@ -191,8 +192,13 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         "peer": lambda: peer(events, "maker"),
         "maker": lambda: ours("maker", "1", "100"),
         "maker_1000": lambda: ours("maker", "1000", "100"),
+        "maker_5000": lambda: ours("maker", "5000", "100"),
+        "all_bots": lambda: ours("maker", "1", "100", "1", "1"),
+        "every_event": lambda: ours("maker", "1", "0"),
+        "peer_every": lambda: peer(events, "every"),
         "book": lambda: ours("book", "1"),
         "book_1000": lambda: ours("book", "1000"),
+        "book_5000": lambda: ours("book", "5000"),
         "first": lambda: ours("first_event", str(time.monotonic_ns())),
         "venue": lambda: ours("twin"),
         "peer_idle": lambda: peer(events, "idle"),
@@ -218,10 +224,21 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         ),
         compare(
             "maker", "events/s", rate["maker"], rate["peer"],
-            what="maker_tight with its sensors, risk and execution bots, receipts and the log, deciding every 100 ms",
+            what="maker_tight with its nine core bots, receipts and the log, deciding every 100 ms",
             peer_name=other["engine"] + ", the same quoting without any of that", at_least=1.5,
             ours=counts(maker), peer_counts=counts(other),
             peer_idle=median(rate["peer_idle"]),
+        ),
+        compare(
+            "maker_all_bots", "events/s", rate["all_bots"], rate["peer"],
+            what="the same with every sensor, risk and execution bot there is", at_least=2.0,
+            peer_name=other["engine"], ours=counts(runs["all_bots"][-1]),
+        ),
+        compare(
+            "maker_every_event", "events/s", rate["every_event"], rate["peer_every"],
+            what="the nine core bots, deciding on every event and answer instead", at_least=1.0,
+            peer_name=other["engine"] + ", deciding as often", ours=counts(runs["every_event"][-1]),
+            peer_counts=counts(runs["peer_every"][-1]),
         ),
         compare(
             "maker_whole_call",
@@ -250,6 +267,15 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
             "book_replay_1000_markets", "events/s", rate["book_1000"], rate["book"],
             what="book only, over 1 000 markets", peer_name="ours, 1 market", at_least=0.75,
         ),
+        compare(
+            "maker_10000_tokens", "events/s", rate["maker_5000"], rate["maker"],
+            what="5 000 markets, YES and NO tokens of each", peer_name="ours, 1 market", at_least=0.7,
+        ),
+        compare(
+            "book_replay_10000_tokens", "events/s", rate["book_5000"], rate["book"],
+            what="book only, 5 000 markets, YES and NO tokens of each", peer_name="ours, 1 market", at_least=0.7,
+        ),
+        *sweeps(say),
         budget(
             "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
             what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
@@ -265,6 +291,32 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         ),
     ]  # fmt: skip
     return results
+
+
+def sweeps(say: Callable[[str], None]) -> list[Result]:
+    """1 000 parameter sets on a million events, on one and on two processes."""
+
+    def take(*arguments: str) -> dict:
+        return measure(sys.executable, "-m", "bench.sweep", *arguments)
+
+    say(f"sweeps of {SWEEP_TRIALS} x {SWEEP_EVENTS:,} events")
+    alone = take("run", str(SWEEP_EVENTS))
+    one, two = (take("sweep", str(SWEEP_EVENTS), str(SWEEP_TRIALS), workers) for workers in ("1", "2"))
+    return [
+        compare(
+            "sweep", "trials/s", [two["trials_per_second"]], [one["trials_per_second"]],
+            what=f"{SWEEP_TRIALS:,} parameter sets x {SWEEP_EVENTS:,} events on two processes",
+            peer_name="ours, one process", at_least=1.8,
+        ),
+        budget(
+            "sweep_memory", "MB", [two["peak_mb"]], 1.3 * alone["peak_mb"],
+            what="both processes of it together", peer_name="1.3 x one run",
+        ),
+        budget(
+            "sweep_overhead", "ms", [one["overhead_ms"]], 20.0,
+            what="of a trial, beside its loop", peer_name="budget",
+        ),
+    ]  # fmt: skip
 
 
 def counts(run: dict) -> dict:

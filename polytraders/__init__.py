@@ -59,9 +59,17 @@ Modules:
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
+- `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
+- `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
+- `polytraders.venue.local.intake`: From a posted order to one the kernel takes, or the refusal in the venue's words.
+- `polytraders.venue.local.streams`: The market and the user channel: who listens to what, and what they are told.
+- `polytraders.venue.local.tape`: What the other participants do: rows of a recording or of a synthetic session, on this machine's clock.
+- `polytraders.venue.orders.amounts`: Prices and sizes to the two amounts an order signs, in integers and within what the venue stores.
 - `polytraders.venue.orders.auth`: Who is asking: the venue's two ways to authenticate a request.
+- `polytraders.venue.orders.build`: From what a strategy wants to the order that is signed and the bytes that are posted.
 - `polytraders.venue.orders.keys`: Keys and API credentials: where they come from, and that nothing ever shows one.
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
+- `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
 - `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's."""
 
 __version__ = "0.1.0"

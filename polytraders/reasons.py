@@ -410,6 +410,49 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #90ed68b6
+register(
+    "strat.momentum",
+    """
+    3800 STRAT_MOMENTUM_NO_SIGNAL INFO
+    The momentum score is below the value at which the strategy speaks.
+    No order was placed because the price shows no clear trend.
+    Nothing to do.
+    3801 STRAT_MOMENTUM_STALE_INPUT WARN
+    An input of the strategy is missing or too old to trade on.
+    No order was placed because the market data is out of date.
+    Check the market data feed.
+    3802 STRAT_MOMENTUM_WARMING_UP INFO
+    The market has been watched for less than one lookback since its start or since the last hole in its data.
+    No order was placed because the market has not been watched for long enough.
+    Nothing to do.
+    3803 STRAT_MOMENTUM_HOLD INFO
+    A position is held and nothing asks for its sale now.
+    The position is kept.
+    Nothing to do.
+    3804 STRAT_MOMENTUM_COOLING INFO
+    The last entry, exit or fill in this market is too recent for a new entry.
+    No order was placed because the strategy pauses after each trade in a market.
+    Nothing to do.
+    3805 STRAT_MOMENTUM_NEAR_CLOSE INFO
+    The scheduled close is too near for a new entry.
+    No order was placed because this market is about to close.
+    Nothing to do.
+    3806 STRAT_MOMENTUM_ONE_SIDED_BOOK INFO
+    One side of the book is empty, so there is no middle and no price to trade at.
+    No order was placed because only buyers or only sellers are in this market.
+    If a position is held, decide whether it stays until the market resolves.
+    3807 STRAT_MOMENTUM_STOP INFO
+    The momentum strategy sells its position because the price fell to its loss limit.
+    The position was closed because it had lost as much as allowed.
+    Nothing to do.
+    3808 STRAT_MOMENTUM_TIME_EXIT INFO
+    The momentum strategy sells its position because the scheduled close is near.
+    The position was closed because this market is about to close.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #10a8ff70
 register(
     "",

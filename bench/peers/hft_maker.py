@@ -2,10 +2,11 @@
 
 Runs in its own environment (requirements-hft.txt), never in ours:
 
-    .venv-hft/bin/python bench/peers/hft_maker.py STREAM.npz {maker,idle}
+    .venv-hft/bin/python bench/peers/hft_maker.py STREAM.npz {maker,every,idle}
 
-Every 100 ms: one resting bid at the best bid and one ask at the best ask, 10 shares each, post-only,
-cancelled when the best moves away, no quote that could take the position beyond 100 shares.
+Every 100 ms (`every`: on every event and every answer) one resting bid at the best bid and one ask
+at the best ask, 10 shares each, post-only, cancelled when the best moves away, no quote that could
+take the position beyond 100 shares.
 Entry and response latency 10 ms each, risk-averse queue, no partial fills, no fees.
 Prints one JSON line. Only the run is timed: import, loading and compilation happen before, on a
 short slice of the same stream.
@@ -24,6 +25,7 @@ from numba import njit
 
 INTERVAL = 100_000_000  # ns
 LATENCY = 10_000_000  # ns, each way
+FOREVER = 1 << 60  # ns
 SIZE = 10.0  # shares
 CAP = 100.0  # shares
 TICK = 0.01
@@ -33,31 +35,47 @@ WARM_UP = 20_000  # events
 
 
 @njit
+def quote(hbt):
+    """One decision: both quotes at the touch, what stands elsewhere cancelled."""
+    hbt.clear_inactive_orders(0)
+    depth = hbt.depth(0)
+    bid, ask = depth.best_bid_tick, depth.best_ask_tick
+    position = hbt.position(0)
+    quote_bid = position + SIZE <= CAP
+    quote_ask = position - SIZE >= -CAP
+    orders = hbt.orders(0)
+    values = orders.values()
+    while values.has_next():
+        order = values.get()
+        if order.side == 1:
+            stays = quote_bid and order.price_tick == bid
+        else:
+            stays = quote_ask and order.price_tick == ask
+        if not stays and order.cancellable:
+            hbt.cancel(0, order.order_id, False)
+    if quote_bid and bid not in orders:
+        hbt.submit_buy_order(0, bid, bid * TICK, SIZE, GTX, LIMIT, False)
+    if quote_ask and ASKS + ask not in orders:
+        hbt.submit_sell_order(0, ASKS + ask, ask * TICK, SIZE, GTX, LIMIT, False)
+
+
+@njit
 def make(hbt):
-    """Quote the touch until the data ends; returns the number of decisions."""
+    """Quote the touch every INTERVAL until the data ends; returns the number of decisions."""
     decisions = 0
     while hbt.elapse(INTERVAL) == 0:
         decisions += 1
-        hbt.clear_inactive_orders(0)
-        depth = hbt.depth(0)
-        bid, ask = depth.best_bid_tick, depth.best_ask_tick
-        position = hbt.position(0)
-        quote_bid = position + SIZE <= CAP
-        quote_ask = position - SIZE >= -CAP
-        orders = hbt.orders(0)
-        values = orders.values()
-        while values.has_next():
-            order = values.get()
-            if order.side == 1:
-                stays = quote_bid and order.price_tick == bid
-            else:
-                stays = quote_ask and order.price_tick == ask
-            if not stays and order.cancellable:
-                hbt.cancel(0, order.order_id, False)
-        if quote_bid and bid not in orders:
-            hbt.submit_buy_order(0, bid, bid * TICK, SIZE, GTX, LIMIT, False)
-        if quote_ask and ASKS + ask not in orders:
-            hbt.submit_sell_order(0, ASKS + ask, ask * TICK, SIZE, GTX, LIMIT, False)
+        quote(hbt)
+    return decisions
+
+
+@njit
+def make_every(hbt):
+    """Quote the touch on every event and answer until the data ends; returns the number of decisions."""
+    decisions = 0
+    while hbt.wait_next_feed(True, FOREVER) > 1:  # 2 = the tape, 3 = an answer, 1 = the end
+        decisions += 1
+        quote(hbt)
     return decisions
 
 
@@ -91,7 +109,7 @@ def backtest(events: np.ndarray):
 
 def main(path: str, work: str) -> None:
     """Warm up, run, print."""
-    run = {"maker": make, "idle": idle}[work]
+    run = {"maker": make, "every": make_every, "idle": idle}[work]
     events = np.load(path)["data"]
     began = time.perf_counter()
     head = events[:WARM_UP].copy()  # named: the backtest keeps a bare pointer to it

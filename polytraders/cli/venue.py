@@ -1,4 +1,4 @@
-"""`polytraders venue`: a Polymarket on this machine."""
+"""`polytraders venue`: orders as the venue takes them, and a Polymarket on this machine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
+from polytraders.cli import orders
 from polytraders.cli.output import Json
 
-app = typer.Typer(no_args_is_help=True, help="A local Polymarket to try things on.")
+app = typer.Typer(no_args_is_help=True, help="Orders as the venue takes them, and a local Polymarket to try them on.")
 
 
 @app.callback()
 def _group() -> None:
-    """A local Polymarket to try things on."""
+    """Orders as the venue takes them, and a local Polymarket to try them on."""
 
 
 @app.command("serve")
@@ -77,3 +78,7 @@ def serve(
             print(f"{role:>10}  {url}", flush=True)
 
     asyncio.run(server.serve(lambda: LocalVenue(session, options), port, ready))
+
+
+app.command("check-vectors")(orders.check_vectors)
+app.command("keystore")(orders.keystore)

@@ -310,8 +310,9 @@ def simulate_prepared(
 def _under(venue: VenueModel, events: np.ndarray) -> np.ndarray:
     """The stream as the venue's models have it: without fee schedules where none are charged, and with the
     redemption of what resolves inside it. A redemption after the end of the data is not seen: it stays owed."""
-    if not venue.fees:
-        events = events[events["kind"] != EventKind.FEES]
+    schedules = events["kind"] == EventKind.FEES
+    if not venue.fees and schedules.any():
+        events = events[~schedules]
     if not venue.redemption_delay:
         return events
     events = events.copy()

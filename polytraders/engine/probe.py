@@ -123,14 +123,15 @@ def probe(
     account: Mapping[str, Any] | None = None,
     intent: Mapping[str, Any] | None = None,
     plan: Sequence[tuple[str | int, str | int, int, int]] = (),
+    memory: Sequence[float] = (),
     cash: int = 1_000 * units.MICRO,
 ) -> Probe:
     """A market with this book (YES space), `age_ms` after its last book message.
 
     `market`, `position`, `account`, `intent` set fields of the records by name, in their own
     integer units; `features` sets cells of `market.x` by constant name ("TOXICITY") or, a bot's own, by
-    number ("26"). `plan`: what the router planned, as (price, size, order type, flags). tick and grid in
-    pips (grid 0 = tick), now in ns, cash in micro-pUSD.
+    number ("26"). `plan`: what the router planned, as (price, size, order type, flags). `memory`: the first
+    cells of what a strategy remembers. tick and grid in pips (grid 0 = tick), now in ns, cash in micro-pUSD.
     """
     grid = grid or tick
     levels, recip = bk.geometry(grid)
@@ -172,12 +173,14 @@ def probe(
     for k, (price, size, order_type, flags) in enumerate(plan):
         planned.price[k], planned.size[k] = _price(price), _size(size)
         planned.order_type[k], planned.flags[k] = order_type, flags
+    remembered = np.zeros(s.N_MEMORY)
+    remembered[: len(memory)] = memory
     return Probe(
         market=m,
         position=p,
         account=a,
         ladder=ladder,
-        memory=np.zeros(s.N_MEMORY),
+        memory=remembered,
         targets=s.records(s.INTENT, s.N_SLOTS),
         intent=i,
         vote=s.records(s.VOTE, 1)[0],

@@ -293,7 +293,7 @@ def breach(market, position, account, vote, p):
     if vote.observed > vote.limit:
         return np.int64(Code.RISK_FLATTEN)
     if market.end_ts > 0 and market.now >= market.end_ts - p[BEFORE_END]:
-        vote.observed, vote.limit = market.now, market.end_ts - p[BEFORE_END]
+        vote.observed, vote.limit = max(market.end_ts - market.now, 0), p[BEFORE_END]
         return np.int64(Code.RISK_INVENTORY_NEAR_CLOSE)
     if p[LEAVE] and market.candidate == 0:
         vote.observed, vote.limit = 0, 1

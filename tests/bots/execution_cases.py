@@ -16,6 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from polytraders.bots import load_bot
+from polytraders.engine import book as bk
 from polytraders.engine import matching
 from polytraders.engine import state as s
 from polytraders.engine.probe import NOW, Probe, probe
@@ -156,8 +157,7 @@ class SimulatedVenue:
         """Best levels after what was taken."""
         market, book = self.venue.markets[0], self.venue.book
         bids, asks = np.flatnonzero(book[: self.levels]), np.flatnonzero(book[self.levels :])
-        market.bid_level = bids[-1] if len(bids) else -1
-        market.ask_level = asks[0] if len(asks) else -1
+        market.best[:] = bids[-1] if len(bids) else bk.NO_BID, -asks[0] if len(asks) else bk.NO_ASK
 
 
 def rejected(answers: list[Any]) -> list[int]:

@@ -139,7 +139,7 @@ def test_it_writes_its_own_cells_and_nothing_else(case, params, sums):
     assert [r.tobytes() for r in (p.position, p.account, p.ladder)] == copies
     for name in before.dtype.names:
         if name != "x":
-            assert before[name] == p.market[name], name
+            assert np.array_equal(before[name], p.market[name]), name
     own = {s.DECAY, s.DECAY_CONFIDENCE, ld.INSIDE, ld.LOST, ld.WATCHED}
     rest = [i for i in range(s.N_FEATURES) if i not in own]
     assert np.array_equal(before.x[rest], p.market.x[rest])

@@ -166,7 +166,7 @@ def test_asked_twice_it_says_the_same_and_writes_only_its_own(case, params, part
     assert [r.tobytes() for r in (p.position, p.account, p.ladder)] == copies
     for name in before.dtype.names:
         if name not in ("x", "candidate"):
-            assert before[name] == after[name], name
+            assert np.array_equal(before[name], after[name]), name
     rest = [i for i in range(s.N_FEATURES) if i not in (s.RATING, mq.RATED_AT, mq.RATED)]
     assert np.array_equal(before.x[rest], after.x[rest])
 

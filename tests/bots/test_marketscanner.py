@@ -190,7 +190,7 @@ def test_asked_twice_it_says_the_same_and_writes_only_its_own(case, params):
     assert [r.tobytes() for r in (p.position, p.account, p.ladder)] == copies
     for name in before.dtype.names:
         if name not in ("x", "candidate"):
-            assert before[name] == after[name], name
+            assert np.array_equal(before[name], after[name]), name
     rest = [i for i in range(s.N_FEATURES) if i not in (s.QUALITY, ms.LAST_SCAN, ms.LAST_CODE)]
     assert np.array_equal(before.x[rest], after.x[rest])
 

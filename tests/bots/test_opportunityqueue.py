@@ -234,7 +234,7 @@ def test_it_writes_the_list_its_cells_and_the_flag_and_nothing_else(seed):
         ask(k, rating, at, params)
         for name in before.dtype.names:
             if name not in ("x", "candidate"):
-                assert before[name] == markets[k][name], name
+                assert np.array_equal(before[name], markets[k][name]), name
         own = (s.OPPORTUNITY, oq.SCORED_AT, oq.ENTRY)
         rest = [i for i in range(s.N_FEATURES) if i not in own]
         assert np.array_equal(before.x[rest], markets[k].x[rest])

@@ -190,7 +190,7 @@ def test_it_writes_features_and_its_verdict_and_nothing_else(case, params):
     own = {*PUBLIC, *range(ofa.SUM_FLOW, ofa.SUM_CHANGES + 1)}
     for name in before.dtype.names:
         if name not in ("x", "flow_state"):
-            assert before[name] == p.market[name], name
+            assert np.array_equal(before[name], p.market[name]), name
     rest = [i for i in range(s.N_FEATURES) if i not in own]
     assert np.array_equal(before.x[rest], p.market.x[rest])
 

@@ -74,7 +74,7 @@ def test_markets_come_with_their_rules_and_one_neg_risk_event(made):
     _, result, catalog = made
     markets = catalog.markets(result.name)
     assert len(markets) == 5
-    assert all(info.assumed == () for info in markets)
+    assert all(info.assumed == ("taker_delay",) for info in markets)  # no market message states it
     event = [info for info in markets if info.neg_risk]
     assert len(event) == 3
     assert len({info.event_id for info in event}) == 1

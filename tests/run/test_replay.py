@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from toys import SHARE, Tape, random_tape
 
+from polytraders.bots import bot_ids
 from polytraders.config import load_settings
 from polytraders.data.catalog import MarketInfo, Session
 from polytraders.errors import ConfigError, DamageError, DataError, UsageError
@@ -132,7 +133,7 @@ def test_a_run_of_another_bot_version_is_not_replayed_with_this_one(run, tmp_pat
 
 
 def test_a_run_without_a_risk_chain_does_not_start(tmp_path):
-    off = {f"risk.{b}.mode": "off" for b in ("killswitch", "stale_book_guard", "liquidityguard", "portfolioguard")}
+    off = {f"{bot}.mode": "off" for bot in bot_ids("risk")}
     settings = load_settings(SETTINGS).with_overrides(EASY | off)
     with pytest.raises(ConfigError, match="Risk"):
         run_backtest(session(), settings, run_dir=tmp_path / "r")
@@ -195,6 +196,11 @@ def test_the_kill_switch_stops_a_losing_run_for_good(tmp_path):
         "risk.liquidityguard.mode": "shadow",
         "intel.orderflowanalyzer.mode": "off",
     }
+    # the others would step aside before enough is lost
+    needed = ("risk.killswitch", "risk.stale_book_guard", "disc.marketscanner", "exec.smartrouter")
+    needed += ("exec.fee_slippage_estimator", "risk.portfolioguard", "risk.liquidityguard")
+    for family in ("disc", "risk", "exec"):
+        easy |= {f"{bot}.mode": "off" for bot in bot_ids(family) if bot not in needed}
     settings = load_settings(SETTINGS).with_overrides(easy)
     result = run_backtest(
         Session("crash", events, (market(),), {}, {}, ()), settings, run_dir=tmp_path / "r", run_id="r"

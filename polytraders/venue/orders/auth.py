@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 
-from polytraders.venue.orders.keys import Credentials, Key
+from polytraders.venue.orders.keys import Credentials, Hidden, Key
 from polytraders.venue.orders.signing import recover_digest
 from polytraders.venue.orders.typed import AMOY, POLYGON, address_bytes, keccak
 from polytraders.venue.refusal import Refused
@@ -54,12 +54,12 @@ def hmac_signature(secret: str, timestamp: int | str, method: str, path: str, bo
 
     Raises `Refused` when the secret is not urlsafe base64.
     """
+    secret = Hidden(secret)
+    text = f"{timestamp}{method}{path}".encode() + (body.encode() if isinstance(body, str) else body or b"")
     key = _decoded(secret)
-    del secret
     if key is None:
         raise Refused("SEC_CREDENTIALS_UNUSABLE", "the API secret is not urlsafe base64", where="secret")
-    text = body.encode() if isinstance(body, str) else body or b""
-    mac = hmac.new(key, f"{timestamp}{method}{path}".encode() + text, hashlib.sha256)
+    mac = hmac.new(key, text, hashlib.sha256)
     return base64.urlsafe_b64encode(mac.digest()).decode()
 
 

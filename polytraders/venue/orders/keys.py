@@ -5,8 +5,8 @@ Invariants
     K2  a keystore that others than its owner can read is not opened
     K3  a key can be neither copied nor pickled out of its process
 
-So that tracebacks with local variables show nothing either, whoever holds a secret in a variable lets go of it
-before raising.
+Some handlers print the local variables of a traceback's frames. So a secret in a variable here is `Hidden`, or is
+let go of before anything is raised.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ from polytraders.venue.refusal import Refused
 KEY, KEYSTORE, PASSWORD_FILE = "POLYTRADERS_KEY", "POLYTRADERS_KEYSTORE", "POLYTRADERS_KEYSTORE_PASSWORD_FILE"
 API_KEY, API_SECRET, API_PASSPHRASE = (f"POLYTRADERS_API_{name}" for name in ("KEY", "SECRET", "PASSPHRASE"))
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of the curve secp256k1
+
+
+class Hidden(str):
+    """Text that a list, a traceback or a debugger shows as `<hidden>`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
 
 
 class Key:
@@ -46,7 +55,7 @@ class Key:
         return raw[:64] + (b"\x1b" if raw[64] == 0 else b"\x1c")
 
     def __repr__(self) -> str:
-        return f"<key of {self.address}>"
+        return f"<key of {getattr(self, 'address', 'nobody')}>"  # a traceback may show it half made
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a key does not leave its process")
@@ -67,7 +76,7 @@ class Credentials:
     __slots__ = ("api_key", "passphrase", "secret")
 
     def __init__(self, api_key: str, secret: str, passphrase: str):
-        self.api_key, self.secret, self.passphrase = api_key, secret, passphrase
+        self.api_key, self.secret, self.passphrase = api_key, Hidden(secret), Hidden(passphrase)
 
     def __repr__(self) -> str:
         return f"<credentials of API key {self.api_key}>"
@@ -79,23 +88,26 @@ class Credentials:
 def load_key(environment: Mapping[str, str] = os.environ) -> Key:
     """The key in POLYTRADERS_KEY, or that of POLYTRADERS_KEYSTORE under the password that stands in the file
     POLYTRADERS_KEYSTORE_PASSWORD_FILE names. Raises `Refused` when there is none, or two."""
-    if (KEY in environment) == (KEYSTORE in environment):
-        what = "there are two keys" if KEY in environment else "there is no key"
+    names = (KEY, KEYSTORE, PASSWORD_FILE)
+    key, keystore, password_file = (Hidden(environment.get(name, "")) for name in names)
+    del environment
+    if bool(key) == bool(keystore):
+        what = "there are two keys" if key else "there is no key"
         raise Refused("SEC_KEY_UNUSABLE", what, where="environment", mend=f"set one of {KEY} and {KEYSTORE}")
-    if KEY in environment:
-        return Key(environment[KEY])
-    if PASSWORD_FILE not in environment:
+    if key:
+        return Key(key)
+    if not password_file:
         raise Refused("SEC_KEY_UNUSABLE", "the keystore has no password", mend=f"set {PASSWORD_FILE}")
-    password_file = Path(environment[PASSWORD_FILE])
-    return read_keystore(Path(environment[KEYSTORE]), _private_text(password_file).rstrip("\r\n"))
+    return read_keystore(Path(keystore), _private_text(Path(password_file)).rstrip("\r\n"))
 
 
 def load_credentials(environment: Mapping[str, str] = os.environ) -> Credentials:
     """The API credentials of POLYTRADERS_API_KEY, _SECRET and _PASSPHRASE. Raises `Refused` when one is missing."""
-    names = (API_KEY, API_SECRET, API_PASSPHRASE)
-    if missing := [name for name in names if not environment.get(name)]:
+    found = {name: Hidden(environment.get(name, "")) for name in (API_KEY, API_SECRET, API_PASSPHRASE)}
+    del environment
+    if missing := [name for name, value in found.items() if not value]:
         raise Refused("SEC_CREDENTIALS_UNUSABLE", f"{', '.join(missing)} is not set", where="environment")
-    return Credentials(*(environment[name] for name in names))
+    return Credentials(*found.values())
 
 
 def read_keystore(path: Path, password: str) -> Key:
@@ -104,10 +116,10 @@ def read_keystore(path: Path, password: str) -> Key:
 
     from eth_keyfile import decode_keyfile_json
 
-    text, raw = _private_text(path), None
+    password, raw = Hidden(password), None
+    text = _private_text(path)
     with suppress(ValueError, KeyError, TypeError, AttributeError, NotImplementedError):
-        raw = decode_keyfile_json(json.loads(text), password.encode())  # refused below, without what was tried
-    del password, text
+        raw = decode_keyfile_json(json.loads(text), password.encode())
     if raw is None:
         raise Refused("SEC_KEY_UNUSABLE", "no key opens: not a keystore, or not its password", where=str(path))
     return Key(raw)
@@ -120,9 +132,9 @@ def write_keystore(path: Path, text: str, password: str) -> Key:
 
     from eth_keyfile import create_keyfile_json
 
+    text, password = Hidden(text), Hidden(password)
     key = Key(text)
     content = json.dumps(create_keyfile_json(bytes.fromhex(text.strip().removeprefix("0x")), password.encode()))
-    del text, password
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(content)

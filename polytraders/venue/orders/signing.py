@@ -13,6 +13,8 @@ from polytraders.venue.orders.typed import (
     Domain,
     Order,
     SignatureType,
+    address_bytes,
+    check_form,
     checksum,
     digest,
     domain_separator,
@@ -70,6 +72,7 @@ def recover(order: Order, signature: str | bytes, domain: Domain) -> str:
     """The address of the key that signed an order, whatever its signature type: for a deposit wallet the key of
     its owner, not the wallet. Raises `Refused` when the signature is malformed or wraps something else.
     """
+    check_form(order)
     raw = _signature_bytes(signature)
     if order.signature_type != SignatureType.DEPOSIT_WALLET:
         return recover_digest(digest(order, domain), raw)
@@ -87,19 +90,17 @@ def verify(order: Order, signature: str | bytes, domain: Domain, *, owner: str =
         who = recover(order, signature, domain)
     except Refused:
         return False
-    maker, signer = order.maker, order.signer
+    maker, signer = checksum(address_bytes(order.maker)), checksum(address_bytes(order.signer))
+    if owner and checksum(address_bytes(owner)) != who:
+        return False
     match order.signature_type:
         case SignatureType.EOA:
-            return who == signer == maker and owner in ("", who)
-        case SignatureType.PROXY | SignatureType.SAFE if who != signer:
-            return False
+            return who == signer == maker
         case SignatureType.PROXY:
-            return owner == who if owner else maker == proxy_wallet(who)
+            return who == signer and (bool(owner) or maker == proxy_wallet(who))
         case SignatureType.SAFE:
-            return owner == who if owner else maker == safe_wallet(who)
-        case SignatureType.DEPOSIT_WALLET if maker == signer:
-            return owner == who if owner else maker in deposit_wallets(who)
-    return False
+            return who == signer and (bool(owner) or maker == safe_wallet(who))
+    return maker == signer and (bool(owner) or maker in deposit_wallets(who))
 
 
 def _signature_bytes(signature: str | bytes) -> bytes:

@@ -12,6 +12,7 @@ Addresses are checksummed text, 32-byte words small-hex text, amounts micro-unit
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -80,6 +81,25 @@ def exchange(chain_id: int, neg_risk: bool) -> Domain:
         return EXCHANGES[chain_id, neg_risk]
     except KeyError:
         raise Refused("SEC_WRONG_CHAIN", f"there is no exchange on chain {chain_id!r}", where="chain_id") from None
+
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+def check_form(order: Order) -> None:
+    """Is every field of its type? Without this, two fields of wrong length could hash like two others.
+
+    Raises `Refused`. Checksums of addresses are not looked at: the venue does not either.
+    """
+    whole = ("salt", "token_id", "maker_amount", "taker_amount", "timestamp_ms")
+    bad = [name for name in whole if not 0 <= getattr(order, name) < 2**256]
+    bad += [name for name in ("maker", "signer") if not _ADDRESS.fullmatch(getattr(order, name))]
+    bad += [name for name in ("metadata", "builder") if not _WORD.fullmatch(getattr(order, name))]
+    bad += ["side"] if order.side not in (0, 1) else []
+    bad += ["signature_type"] if order.signature_type not in (0, 1, 2, 3) else []
+    if bad:
+        raise Refused("EXEC_BAD_ENVELOPE", f"{', '.join(bad)} is malformed", where="order")
 
 
 # -- hashes --------------------------------------------------------------------------------------------------
