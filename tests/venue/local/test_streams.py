@@ -176,7 +176,7 @@ def test_the_user_channel_tells_only_of_the_markets_asked_for(venue, trader, mar
 
 
 def test_a_ghost_fill_fails_and_gives_the_money_back(venue, trader, market):
-    venue.admin("/faults/ghost_fill", rate=1_000_000)
+    venue.admin("/faults/ghost_fill", count=1)
 
     async def trade() -> list[str]:
         async with user_channel(venue, trader) as socket:
@@ -186,6 +186,7 @@ def test_a_ghost_fill_fails_and_gives_the_money_back(venue, trader, market):
     assert asyncio.run(trade()) == ["PLACEMENT", "MATCHED", "UPDATE", "MINED", "FAILED"]
     assert trader.send("GET", "/balance-allowance?asset_type=COLLATERAL").json()["balance"] == "1000000000"
     assert [t["status"] for t in trader.trades()] == ["FAILED"]
+    assert venue.state()["faults"]["ghost_fill"]["struck"] == 1
 
 
 def test_a_retried_transaction_is_told_as_such(venue, trader, market):
