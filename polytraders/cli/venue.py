@@ -27,7 +27,7 @@ def serve(
         int | None, typer.Option("--synth", min=0, help="Or a made-up session of this seed (default: 7).")
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Or nobody: markets come by the admin port.")] = False,
-    minutes: Annotated[int, typer.Option("--minutes", min=2, max=1440, help="Length of a made-up session.")] = 5,
+    minutes: Annotated[int, typer.Option("--minutes", min=2, max=1440, help="Length of a made-up session.")] = 3,
     markets: Annotated[int, typer.Option("--markets", min=4, max=100, help="Markets of a made-up session.")] = 5,
     speed: Annotated[float, typer.Option("--speed", min=0, help="Pace of the tape; 0: it stands still.")] = 1.0,
     cash: Annotated[str, typer.Option("--cash", help="pUSD of a new account.")] = "1000",

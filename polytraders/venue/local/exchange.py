@@ -594,7 +594,9 @@ class Exchange:
         trade.updated = self.now
         trade.status = "CONFIRMED" if answer.kind == EventKind.FILL_CONFIRMED else "FAILED"
         if trade.status == "FAILED":
-            self.faults["ghost_fill"].struck += 1
+            ghosts = self.faults["ghost_fill"]
+            ghosts.struck += 1
+            ghosts.count -= ghosts.count > 0
         self.tell_user(account, trade, "trade")
         if not order.open and not any(t.status not in ("CONFIRMED", "FAILED") for t in order.trades):
             account.by_serial.pop(order.serial, None)

@@ -126,7 +126,7 @@ def read_ticket(
         raise Refusal("Invalid order payload")
     message, signature, expires = read_message(posted["order"])
     kind = posted.get("orderType")
-    if kind not in OrderType.__members__:
+    if not isinstance(kind, str) or kind not in OrderType.__members__:
         raise Refusal(f"Invalid order payload: orderType {kind!r}")
     order_type, post_only = OrderType[kind], posted.get("postOnly") is True
     if post_only and order_type in TAKING:

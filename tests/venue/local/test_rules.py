@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -199,6 +202,36 @@ def test_a_resolution_pays_ends_open_orders_and_closes_the_book(venue, trader, t
     assert trader.send("GET", f"/data/order/{resting}").json()["status"] == "CANCELED_MARKET_RESOLVED"
     assert trader.http.get(f"/book?token_id={token}").status_code == 404
     assert "not yet ready" in trader.refusal(token, "BUY", "0.45", "10")
+
+
+def test_a_taker_pays_the_fee_on_top_of_its_buy(venue, trader, request):
+    token = venue.market(request.node.name, fee_rate="0.05")["yes"]
+    trader.post(token, "BUY", "0.52", "10")
+    left = trader.send("GET", "/balance-allowance?asset_type=COLLATERAL").json()["balance"]
+    assert left == "994675200"  # 1000 - 5.2 - 10 x 0.05 x 0.52 x 0.48
+
+
+def test_no_body_however_broken_breaks_the_venue(venue, trader, token):
+    """Seeded damage to signed bodies: each has an answer in words, none is a server's error."""
+    venue.admin(f"/accounts/{trader.address}", tier="elite")
+    dice = random.Random(7)
+    junk = [None, True, [], {}, [[]], "", "x", "0x", -1, 0, 1.5, 1 << 300, "1" * 500, "NaN", "-5", "١٢", {"a": []}]
+    for _ in range(400):
+        body: Any = trader.order(token, "BUY", "0.40", "5")
+        where = body["order"] if dice.random() < 0.7 else body
+        name = dice.choice([key for key in where if key not in ("deferExec", "order")] + ["postOnly", "nonce"])
+        where[name] = dice.choice(junk)
+        if dice.random() < 0.05:
+            body = dice.choice([body["order"], [body], *junk])
+        answer = trader.send("POST", *dice.choice([("/order", body), ("/orders", [body])]))
+        assert answer.status_code in (200, 400, 404), (answer.text, body)
+    for path in ("/order", "/orders", "/cancel-all", "/cancel-market-orders"):
+        for body in junk:
+            assert trader.send("DELETE", path, body).status_code in (200, 400)
+    for path in ("/books", "/prices", "/midpoints", "/spreads", "/last-trades-prices"):
+        for body in [*junk, [{"token_id": entry, "side": entry} for entry in junk]]:
+            assert trader.http.post(path, content=json.dumps(body)).status_code in (200, 400, 404)
+    assert trader.http.get("/ok").status_code == 200
 
 
 def test_a_batch_has_no_more_than_fifteen_orders(trader, token):

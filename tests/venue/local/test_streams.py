@@ -176,7 +176,7 @@ def test_the_user_channel_tells_only_of_the_markets_asked_for(venue, trader, mar
 
 
 def test_a_ghost_fill_fails_and_gives_the_money_back(venue, trader, market):
-    venue.admin("/faults/ghost_fill", rate=1_000_000)
+    venue.admin("/faults/ghost_fill", count=1)
 
     async def trade() -> list[str]:
         async with user_channel(venue, trader) as socket:
@@ -186,6 +186,7 @@ def test_a_ghost_fill_fails_and_gives_the_money_back(venue, trader, market):
     assert asyncio.run(trade()) == ["PLACEMENT", "MATCHED", "UPDATE", "MINED", "FAILED"]
     assert trader.send("GET", "/balance-allowance?asset_type=COLLATERAL").json()["balance"] == "1000000000"
     assert [t["status"] for t in trader.trades()] == ["FAILED"]
+    assert venue.state()["faults"]["ghost_fill"]["struck"] == 1
 
 
 def test_a_retried_transaction_is_told_as_such(venue, trader, market):
@@ -356,3 +357,21 @@ def test_a_resting_order_lives_off_the_tape_as_in_a_backtest(start, private_key)
         assert {t["price"] for t in trades} == {price} and {t["trader_side"] for t in trades} == {"MAKER"}
         account = venue.state()["accounts"][trader.address]
         assert account["cash"] == 1_000_000_000 - round(20_000_000 * float(price)) and account["reserved"] == 0
+
+
+def test_a_recording_can_be_served(start, shared, tmp_path, monkeypatch):
+    from polytraders.data.importer import import_files
+
+    folder = shared("data/polymarket/ws/raw_all_event_types")
+    (file,) = [path for path in folder.iterdir() if ".jsonl" in path.name]
+    monkeypatch.setenv("POLYTRADERS_HOME", str(tmp_path))
+    import_files([file], "recorded")
+    with start("--recording", "recorded", "--speed", "0") as venue:
+        rows = venue.state()["tape_left"]
+        assert venue.admin("/tape", seconds=5)["left"] < rows
+        tokens = [market["yes"] for market in venue.state()["markets"]]
+        books = [httpx.get(venue.urls["rest"] + "/book", params={"token_id": token}).json() for token in tokens]
+        assert any(book["bids"] and book["asks"] for book in books)
+        assert all(
+            float(b["bids"][-1]["price"]) < float(b["asks"][-1]["price"]) for b in books if b["bids"] and b["asks"]
+        )
