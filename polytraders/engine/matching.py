@@ -38,8 +38,8 @@ Invariants
     V1  an order never fills beyond its size, nor at a price worse than its own
     V2  post-only never takes; FOK fills whole or not at all; FAK and FOK never rest
     V3  what open orders hold back never exceeds cash or shares
-    V4  the answer to an action is never earlier than its arrival; actions and answers keep their order whatever the
-        latencies drawn
+    V4  the answer to an action is later than its arrival, by 1 ns at least; actions and answers keep their order
+        whatever the latencies drawn
     V5  a provisional fill is confirmed or voided once, and a void restores the books exactly
 """
 
@@ -68,7 +68,16 @@ from polytraders.engine.ledger import (
     void_fill,
 )
 from polytraders.engine.rules import gtd_expires, gtd_too_soon, too_fine, too_little_to_take
-from polytraders.engine.state import ACCOUNT, MARKET, MAX_ORDERS, MAX_UNSETTLED, POSITION, UNSETTLED, records
+from polytraders.engine.state import (
+    ACCOUNT,
+    LEAST_RESPONSE,
+    MARKET,
+    MAX_ORDERS,
+    MAX_UNSETTLED,
+    POSITION,
+    UNSETTLED,
+    records,
+)
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Side, Status
 from polytraders.units import CENT_SHARE, MICRO, ONE
@@ -213,7 +222,7 @@ def new_venue(
         actions=records(ACTION, RING),
         answers=records(EVENT, RING),
         entry=np.atleast_1d(np.asarray(entry_latency, np.int64)),
-        response=np.atleast_1d(np.asarray(response_latency, np.int64)),
+        response=np.maximum(np.atleast_1d(np.asarray(response_latency, np.int64)), LEAST_RESPONSE),
         taken=np.zeros(cells, np.int64),
         taken_of=np.zeros(cells, np.int64),
         timers=np.zeros((TIMERS, 4), np.int64),

@@ -30,6 +30,8 @@ N_PLAN = 2
 """Orders one intent may become."""
 MAX_ORDERS = 1 << 14
 """Rows of the order table: open orders at one time."""
+LEAST_RESPONSE = 1
+"""ns: an answer is later than the decision that caused it, or a log of events alone could not say which came first."""
 
 # Market.x: features that the sensors of `intel` and `discovery` write and everybody may read.
 IMBALANCE = 0  # (bid - ask) / (bid + ask) of the size in the first levels, -1 ... 1

@@ -47,6 +47,7 @@ from polytraders.engine.ledger import (
 )
 from polytraders.engine.rules import gtd_expires, gtd_expiry, gtd_too_soon
 from polytraders.engine.state import (
+    LEAST_RESPONSE,
     LIVE,
     MAX_ORDERS,
     MAX_UNSETTLED,
@@ -1210,8 +1211,7 @@ def consume(state, out, event):
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     if event.flags & Flag.LAST:
         answer = kind >= EventKind.ORDER_ACK and (kind <= EventKind.CANCEL or kind >= EventKind.SPLIT)
-        if not answer or event.ts_recv > market.prev_now:
+        # Without a grid and without latency an answer is there 1 ns after the decision that caused it: to decide upon
+        # it at once could go on for ever, so it waits for the next message.
+        if not answer or clock.interval > 0 or event.ts_recv > market.prev_now + LEAST_RESPONSE:
             touch(state, market, event.ts_recv)
-        elif clock.interval > 0:
-            # Without latency an answer comes at the very time of the decision that caused it; it waits for the next.
-            touch(state, market, event.ts_recv + 1)

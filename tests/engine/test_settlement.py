@@ -31,8 +31,11 @@ def books(cash=100):
     return account, position
 
 
-def session(tape, pipeline, *, until=60_000, infos=ONE_MARKET, cash=1_000 * PUSD, wait=0, merge=0, redeemed=0):
-    """(simulation, what it wrote), deciding every 100 ms; until, wait (each way) and redeemed in ms."""
+def session(tape, pipeline, *, until=60_000.001, infos=ONE_MARKET, cash=1_000 * PUSD, wait=0, merge=0, redeemed=0):
+    """(simulation, what it wrote), deciding every 100 ms; until, wait (each way) and redeemed in ms.
+
+    A microsecond beyond the grid, so that what became of the last decision is still heard.
+    """
     sink = Collected()
     model = VenueModel(entry_latency=wait * MS, response_latency=wait * MS, redemption_delay=redeemed * MS)
     sim = simulate(
@@ -82,12 +85,12 @@ def test_without_fees_a_new_schedule_charges_nothing():
 
 @pytest.mark.parametrize(("payout", "paid"), [(10_000, 10), (5_000, 5), (0, 0)])
 def test_what_a_market_pays_is_owed_until_it_is_redeemed(payout, paid):
-    sim, _ = session(one_take().resolve(1_000, payout), take(), until=20_000, redeemed=20_000)
+    sim, _ = session(one_take().resolve(1_000, payout), take(), until=20_000.001, redeemed=20_000)
     account = sim.state.account[0]
     assert (account.cash, account.receivable) == (BOUGHT, paid * PUSD)
     assert account.equity == BOUGHT + paid * PUSD and account.realised == paid * PUSD - 5_100_000
     assert sim.state.markets[0].redeeming == 1 and ledger.identity_gap(account) == 0
-    sim, _ = session(one_take().resolve(1_000, payout), take(), until=21_000, redeemed=20_000)
+    sim, _ = session(one_take().resolve(1_000, payout), take(), until=21_000.001, redeemed=20_000)
     account = sim.state.account[0]
     assert (account.cash, account.receivable, account.equity) == (BOUGHT + paid * PUSD, 0, BOUGHT + paid * PUSD)
     assert sim.venue.account[0].cash == account.cash and sim.venue.account[0].receivable == 0
