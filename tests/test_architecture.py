@@ -319,6 +319,12 @@ def test_the_public_test_key_and_a_hash_are_no_secrets():
     assert not secrets("condition_id = '0x" + "1f" * 32 + "'")
 
 
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by their name alone: the second of two would not be collected."""
+    names = [path.name for path in files() if path.name.startswith("test_") and path.suffix == ".py"]
+    assert sorted(names) == sorted(set(names))
+
+
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
 ON_LOOPBACK = "tests/venue/local/"
 """Its tests talk to a server of their own; to any other machine conftest refuses the connection."""
