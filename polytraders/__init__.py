@@ -15,6 +15,7 @@ Modules:
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
+- `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.
 - `polytraders.data.synth`: A made-up market that speaks the venue's wire format: to try things on where no recording is at hand.
 - `polytraders.engine.backtest`: Drive the step over a stream: through the simulated venue (`simulate`) or alone (`feed`).
@@ -70,6 +71,12 @@ Modules:
 - `polytraders.venue.orders.keys`: Keys and API credentials: where they come from, and that nothing ever shows one.
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
-- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's."""
+- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.polymarket.discovery`: Which markets there are: Gamma's list, page by page, checked against what was asked for.
+- `polytraders.venue.polymarket.hosts`: Where a venue answers: one object that every client of it is built from.
+- `polytraders.venue.polymarket.market_stream`: The venue's market channel as event rows, live.
+- `polytraders.venue.polymarket.reader`: Reading the venue's public services: GET and POST of JSON that may be repeated, because they change nothing.
+- `polytraders.venue.polymarket.rules`: The rules a market trades under, from the exchange itself: tick, smallest size, exchange, fees, delay, rewards.
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"

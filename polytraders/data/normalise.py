@@ -335,12 +335,15 @@ class Normaliser:
             levels = {price: size for price, size in levels.items() if size}
         return levels
 
-    def _book(self, frame: dict[str, Any]) -> None:
+    def read_book(self, frame: dict[str, Any]) -> tuple[Market, dict[int, int], dict[int, int]]:
+        """(market, bids, asks) of a full book, in YES space; nothing is applied. Raises what `take` would count."""
         market, yes = self.registry.resolve(frame["asset_id"], frame.get("market"))
         bids = self._levels(frame["bids"] if "bids" in frame else frame["buys"])
         asks = self._levels(frame["asks"] if "asks" in frame else frame["sells"])
-        if not yes:
-            bids, asks = _mirror(asks), _mirror(bids)
+        return (market, bids, asks) if yes else (market, _mirror(asks), _mirror(bids))
+
+    def _book(self, frame: dict[str, Any]) -> None:
+        market, bids, asks = self.read_book(frame)
         first = self._open(market)
         prices = [*bids, *asks]
         self._start_tick(market, prices, frame.get("tick_size"))
