@@ -160,8 +160,10 @@ class Normaliser:
             "feed_down": self._feed_down,
             "confirmed": self._confirmed,
             "connected": lambda frame: None,
+            "disconnected": lambda frame: None,
             "signals": self._signals,
         }
+        self.priced = False  # whether the last message of the prices' socket gave a row
         self._signal_numbers: dict[str, int] = {}
         self._signal_last: dict[int, tuple[int, int]] = {}
 
@@ -582,6 +584,7 @@ class Normaliser:
     def _signal(self, message: Message) -> None:
         """One external price; a row when it has a number and is newer than the last one."""
         log, recv = self.log, message.recv or 0
+        self.priced = False
         try:
             price = read_price(message.frame)
         except (KeyError, ValueError, TypeError) as error:
@@ -599,6 +602,7 @@ class Normaliser:
         elif price.ts < last[0]:
             log.find(Problem.VENUE_TIME_BACKWARD, f"{RTDS}: {price.name}", value=last[0] - price.ts)
         else:
+            self.priced = True
             self._signal_last[number] = price.ts, price.value
             log.row(EventKind.SIGNAL, -1, size=price.value, aux=number, flags=Flag.LAST)
 

@@ -36,7 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -46,6 +46,7 @@ from polytraders import __version__
 from polytraders.data.markets import Market, MarketInfo, Registry, UnknownToken
 from polytraders.data.normalise import Normaliser
 from polytraders.data.quality import Finding, Problem
+from polytraders.data.record import Tap
 from polytraders.data.sources import Message, parts_of
 from polytraders.units import NS_PER_S
 from polytraders.venue.polymarket.hosts import Environment
@@ -84,14 +85,6 @@ class Patience:
     backoff: float = 0.25  # first upper limit of the pause before connecting again, doubled each time
     longest: float = 30.0  # last one
     assets: int = 200
-
-
-class Tap(Protocol):
-    """Who records: told of every frame as it came and every note, in order."""
-
-    def frame(self, recv: int, connection: int, raw: bytes) -> None: ...
-
-    def note(self, recv: int, note: dict[str, Any]) -> None: ...
 
 
 @dataclass(eq=False)
@@ -225,7 +218,7 @@ class MarketStream:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not all(one.market.resolved or not one.market.down for one in self._followed):
-                    self._check()
+                    self.check()
                     self._changed.clear()
                     await self._changed.wait()
                 return True
@@ -281,7 +274,8 @@ class MarketStream:
             self._failure = self._failure or error
             raise
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise what made the stream fail, if it did."""
         if self._failure is not None:
             raise self._failure
         if self._runner is not None and self._runner.done():
@@ -417,16 +411,19 @@ class MarketStream:
         """Everything that one frame says."""
         if shard.kicked:
             return  # what comes after the loss is neither applied nor recorded
-        recv = self.clock()
-        if self.tap is not None:
-            self.tap.frame(recv, shard.number, raw)
-        if raw == b"PONG":
-            return
-        shard.frames += 1
+        recv, pong, good = self.clock(), raw == b"PONG", False
         try:
-            parts = parts_of(orjson.loads(raw))
+            whole = "" if pong else orjson.loads(raw)
+            good = not pong
+            parts = parts_of(whole)
+            if self.tap is not None:
+                self.tap.frame(recv, shard.number, raw, json=good)
+            if pong:
+                return
+            shard.frames += 1
         except (ValueError, TypeError, RecursionError) as error:
-            self._messages += 1
+            if self.tap is not None:
+                self.tap.frame(recv, shard.number, raw, json=good)
             self.counts["not_json"] += 1
             self.samples.setdefault("not_json", f"{error}: {raw[:80]!r}")
             self._kick(shard, "INTEL_FRAME_UNREADABLE", f"{error}: {raw[:80]!r}")
