@@ -86,9 +86,8 @@ def record(
     if as_json:
         print_json(told)
         return
-    print(
-        f"{done.folder}: {len(done.files)} files, {done.frames:,} frames, {done.bytes / 1e6:.1f} MB, {done.markets} markets"
-    )
+    size = f"{len(done.files)} files, {done.bytes / 1e6:.1f} MB"
+    print(f"{done.folder}: {size}, {done.frames:,} frames, {done.markets} markets")
     if bring_in:
         print(f"in the catalog as {told['imported']['recording']}: {told['imported'].get('rows', 0):,} rows")
     else:

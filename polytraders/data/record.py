@@ -1,9 +1,9 @@
-"""Writing a live feed down: every frame verbatim, every loss in its place, in hourly zstd files that `data import` reads.
+"""Writing a live feed down: every frame verbatim, every loss in its place, in hourly files that `data import` reads.
 
 A line is one JSON object:
 
     {"recv_ns": ..., "recorder": {...}}                  first of a file: who recorded, where, what came before
-    {"recv_ns": ..., "connection": 0, "frame": <bytes>}  a frame, byte for byte as it came (text that is no JSON: quoted)
+    {"recv_ns": ..., "connection": 0, "frame": <bytes>}  a frame, byte for byte as it came (what is no JSON: quoted)
     {"recv_ns": ..., "note": {"event_type": ...}}        the recorder's own word: markets, connections, losses
 
 Files are named after the UTC second they begin with. A thread of its own compresses and writes; about once a second it
