@@ -177,6 +177,8 @@ class MarketStream:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
             self._runner = None
+        if self._failure is not None:
+            raise self._failure
 
     async def run(self) -> None:
         """Follow the markets until cancelled. Whatever ends it leaves every market down."""
@@ -270,9 +272,8 @@ class MarketStream:
             return
         try:
             self.emit(News(rows, note={"feed": notes} if notes else {}))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the stream ends with it
             self._failure = self._failure or error
-            raise
 
     def check(self) -> None:
         """Raise what made the stream fail, if it did."""
