@@ -14,6 +14,7 @@ Modules:
 - `polytraders.data.markets`: Who is who in a recording: conditions, their two tokens, and where each rule of a market comes from.
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
+- `polytraders.data.record`: Writing a live feed down: every frame verbatim, every loss in its place, in hourly zstd files that `data import` reads.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
 - `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.
@@ -74,6 +75,13 @@ Modules:
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
 - `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.polymarket.capture`: Recording a venue's market data: discovery, streams and recorder as one thing that runs until it is told to stop.
+- `polytraders.venue.polymarket.discovery`: Which markets there are: Gamma's list, page by page, checked against what was asked for.
+- `polytraders.venue.polymarket.hosts`: Where a venue answers: one object that every client of it is built from.
+- `polytraders.venue.polymarket.market_stream`: The venue's market channel as event rows, live.
+- `polytraders.venue.polymarket.reader`: Reading the venue's public services: GET and POST of JSON that may be repeated, because they change nothing.
+- `polytraders.venue.polymarket.rules`: The rules a market trades under, from the exchange itself: tick, smallest size, exchange, fees, delay, rewards.
+- `polytraders.venue.polymarket.signals`: External prices of the venue's real-time data socket (RTDS) as SIGNAL rows.
 - `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"
