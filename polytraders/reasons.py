@@ -1261,6 +1261,66 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #200c4707
+register(
+    "exec.nonceshepherd",
+    """
+    5700 EXEC_NONCE_RESERVED INFO
+    The next nonce is free, and nothing waits before it.
+    The next blockchain transaction can be sent.
+    Nothing to do.
+    5701 EXEC_NONCE_RESEQUENCED RESHAPE
+    A transaction was lost: its nonce is used again before any later one.
+    A lost blockchain transaction is replaced so that the ones after it can go through.
+    Find out why the transaction was dropped.
+    5702 EXEC_NONCE_HELD HARD_REJECT
+    As many transactions or signed orders are under way as may be.
+    Nothing new is signed until what is under way has ended.
+    Wait; if it lasts, look the oldest transaction up.
+    5703 EXEC_NONCE_UNKNOWN HARD_REJECT
+    The wallet's nonce on the chain is not known, or contradicts what was sent.
+    No blockchain transaction is sent because its place in the sequence is not known.
+    Check the chain providers, and that nothing else uses this key.
+    5704 EXEC_CREDENTIAL_EXPIRING WARN
+    The venue's credentials should be renewed now.
+    The access data of the exchange are being renewed.
+    Nothing to do; if it repeats, create new credentials.
+    5705 EXEC_CREDENTIAL_EXPIRED HARD_REJECT
+    The venue's credentials are past their lifetime.
+    Your order was not sent because the access data of the exchange have expired.
+    Create or derive the credentials again.
+    5706 EXEC_SALT_REUSED HARD_REJECT
+    The order's salt was used before with this key.
+    Your order was not signed because it could be taken for an earlier one.
+    Find out why the source of salts repeats itself.
+    """,
+)
+register(
+    "exec.gasoracle",
+    """
+    5710 EXEC_GAS_PROCEED INFO
+    The gas price is not high for the last day.
+    The blockchain's fees are normal.
+    Nothing to do.
+    5711 EXEC_GAS_ELEVATED WARN
+    The gas price is near the percentile from which operations wait.
+    The blockchain's fees are somewhat higher than usual.
+    Nothing to do.
+    5712 EXEC_GAS_DEFERRED HARD_REJECT
+    The gas price is too high for an operation that can wait.
+    This blockchain transaction waits until fees are lower.
+    Wait, or mark the operation as urgent if it is.
+    5713 EXEC_GAS_URGENT WARN
+    The operation does not wait for a lower gas price.
+    This blockchain transaction is sent at once although fees may be high.
+    Nothing to do.
+    5714 EXEC_GAS_UNKNOWN HARD_REJECT
+    The gas price is not known, or its history is too short to judge it.
+    This blockchain transaction waits because the fees cannot be judged.
+    Check the chain providers; a history builds up within an hour.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #4a1d188d
 register(
     "sec.walletpermissionguard",
@@ -1350,6 +1410,242 @@ register(
     The venue's API key, secret or passphrase is missing or malformed.
     Your order was not sent because the access data of the exchange are missing.
     Create or derive the API credentials again.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #7781ea56
+register(
+    "sec.walletpermissionguard",
+    """
+    6100 SEC_WALLET_PERMITTED INFO
+    The strategy may call this method of this contract, for this much, in this session.
+    Your wallet permits this action.
+    Nothing to do.
+    6101 SEC_CALL_LARGE WARN
+    The call moves more than four fifths of what one call may move.
+    This order is close to the largest one your wallet permits.
+    Raise the limit of a call, or trade smaller.
+    6102 SEC_CALL_TOO_LARGE HARD_REJECT
+    The call would move more than one call may move.
+    Your order was not sent because it is larger than your wallet permits at once.
+    Trade smaller, or raise the limit of a call by a committed change.
+    6103 SEC_NO_METHOD_PERMITTED HARD_REJECT
+    The list of permitted methods is empty: nothing is permitted.
+    Your order was not sent because this strategy was never permitted to use the wallet.
+    Grant the strategy its methods and contracts.
+    """,
+)
+register(
+    "sec.contractaddressguard",
+    """
+    6110 SEC_CONTRACT_ALLOWED INFO
+    Chain, contract and signing domain are those of the pinned table.
+    This action addresses a contract that is on the trusted list.
+    Nothing to do.
+    6111 SEC_CONTRACT_RETIRED HARD_REJECT
+    The target is a contract of a former version of the venue.
+    Your order was not sent because it addresses an exchange that is no longer in use.
+    Find out who still uses the old address; revoke what it was allowed.
+    """,
+)
+register(
+    "sec.signaturepreviewer",
+    """
+    6120 SEC_PREVIEW_EQUAL INFO
+    What is about to be signed is what was decided, field by field.
+    The order that is signed is exactly the order that was decided.
+    Nothing to do.
+    6121 SEC_PREVIEW_DEVIATES WARN
+    The amounts about to be signed are a little worse than what was decided, within the limit.
+    The order that is signed differs slightly in price or size from what was decided.
+    Look at how the amounts were rounded.
+    6122 SEC_PREVIEW_FIELD_DIFFERS HARD_REJECT
+    A field of what is about to be signed is not the one that was decided.
+    Your order was not signed because it was not the order that was decided.
+    Stop trading and find out what changed the order between decision and signature.
+    6123 SEC_ENVELOPE_BREACH HARD_REJECT
+    Price or size about to be signed is worse than what was decided by more than the limit.
+    Your order was not signed because its price or size went beyond what was decided.
+    Look at how the amounts were built.
+    6124 SEC_PREVIEW_STALE HARD_REJECT
+    What is about to be signed was made too long ago, or in the future.
+    Your order was not signed because it is too old.
+    Check the clock; build the order anew.
+    """,
+)
+register(
+    "sec.sessionkeymanager",
+    """
+    6130 SEC_SESSION_ACTIVE INFO
+    The session is the strategy's own, young enough, and has calls left.
+    Your trading session is active.
+    Nothing to do.
+    6131 SEC_SESSION_NEAR_END WARN
+    Three quarters of the session's lifetime or four fifths of its calls are used.
+    Your trading session ends soon.
+    Authorise a new session before this one ends.
+    6132 SEC_SESSION_MISSING HARD_REJECT
+    There is no session for this strategy.
+    Your order was not sent because no trading session was authorised.
+    Authorise a session.
+    6133 SEC_SESSION_WRONG_STRATEGY HARD_REJECT
+    The session or its key belongs to another strategy.
+    Your order was not sent because it used a session that was given to another strategy.
+    Find out how the strategy came to this session; revoke it if in doubt.
+    6134 SEC_SESSION_REVOKED HARD_REJECT
+    The session was revoked.
+    Your order was not sent because the trading session was revoked.
+    Find out who revoked it and why, then authorise a new one.
+    """,
+)
+register(
+    "sec.allowancemonitor",
+    """
+    6140 SEC_ALLOWANCE_IN_BOUNDS INFO
+    Every spender is known, within its ceiling and in use.
+    What contracts may spend of your money is within its limits.
+    Nothing to do.
+    6141 SEC_ALLOWANCE_NEAR_CEILING WARN
+    A spender's allowance is above nine tenths of its ceiling.
+    A contract may spend nearly as much of your money as you permit.
+    Lower the allowance, or raise the ceiling by a committed change.
+    6142 SEC_ALLOWANCE_IDLE WARN
+    A spender has not used its allowance for a long time.
+    A contract may still spend your money although it has not for a long time.
+    Revoke the allowance; it can be given again.
+    6143 SEC_ALLOWANCE_UNKNOWN HARD_REJECT
+    What spenders may spend is not known, or was read too long ago.
+    Your order was not sent because it is not known what contracts may spend of your money.
+    Check the chain providers; the allowances are read again.
+    6144 SEC_ALLOWANCE_STRANGER HARD_REJECT
+    A spender that is on no list may spend tokens of the wallet.
+    Trading is stopped because an unknown contract may spend your money.
+    Revoke its allowance at once, and find out who gave it.
+    6145 SEC_ALLOWANCE_SHORT HARD_REJECT
+    The exchange may spend less than this order needs.
+    Your order was not sent because the exchange may not move that much of your money.
+    Approve what is needed, not more.
+    """,
+)
+register(
+    "sec.keyrotationreminder",
+    """
+    6150 SEC_KEY_FRESH INFO
+    Every key is within its rotation interval and used in one environment.
+    Your keys are up to date.
+    Nothing to do.
+    6151 SEC_KEY_ROTATION_DUE WARN
+    A key is near or past its rotation interval, within the grace period.
+    One of your keys should be replaced soon.
+    Rotate the key before the grace period ends.
+    6152 SEC_KEY_SHARED WARN
+    The same key is used in several environments, none of them with real money.
+    The same key is used in several places.
+    Give each environment its own key.
+    6153 SEC_KEY_AGE_UNKNOWN HARD_REJECT
+    It is not known when a key was made.
+    Trading is stopped because the age of a key is not known.
+    Record when the key was made, or rotate it.
+    """,
+)
+register(
+    "sec.rpcfailovermanager",
+    """
+    6160 SEC_RPC_HEALTHY INFO
+    Every provider answers and stands at the head of the chain.
+    The connection to the blockchain works.
+    Nothing to do.
+    6161 SEC_RPC_LAGGING WARN
+    A provider lags or fails; the others are enough.
+    One of the connections to the blockchain is slow.
+    Watch the provider; replace it if it stays behind.
+    6162 SEC_RPC_AT_QUORUM WARN
+    Exactly as many providers are healthy as are needed.
+    The connection to the blockchain has no reserve left.
+    Restore or add a provider before another one fails.
+    6163 SEC_RPC_FAILED_OVER WARN
+    The primary provider lagged or failed, and another one was elected.
+    The connection to the blockchain was switched to another provider.
+    Find out what happened to the former primary.
+    """,
+)
+register(
+    "sec.chainstateverifier",
+    """
+    6170 SEC_CHAIN_AGREED INFO
+    All providers see the same block, balance and allowance.
+    The blockchain's state was confirmed by several sources.
+    Nothing to do.
+    6171 SEC_CHAIN_MINORITY WARN
+    A minority of the providers sees another state; the quorum agrees.
+    One source sees the blockchain differently from the others.
+    Find out which provider is wrong; replace it.
+    6172 SEC_CHAIN_DISAGREES HARD_REJECT
+    Fewer providers than the quorum agree on block, balance and allowance.
+    Your order was not sent because the sources of the blockchain's state contradict each other.
+    Wait until they agree; replace the provider that is wrong.
+    6173 SEC_CHAIN_REORG HARD_REJECT
+    A block that was relied on is no longer part of the chain.
+    Trading pauses because the blockchain replaced blocks that were already read.
+    Read everything again from before that block, then go on.
+    6174 SEC_CHAIN_STALE HARD_REJECT
+    The state of the chain was read too long ago, or never.
+    Your order was not sent because the blockchain's state is not known at the moment.
+    Check the chain providers.
+    6175 SEC_CHAIN_BALANCE_SHORT HARD_REJECT
+    The agreed balance is less than this order needs.
+    Your order was not sent because the wallet does not hold enough.
+    Fund the wallet, or trade smaller.
+    """,
+)
+register(
+    "sec.wallet_funding_guard",
+    """
+    6180 SEC_FUNDING_OK INFO
+    The wallet covers this order and a buffer, all reservations counted.
+    Your wallet covers this order.
+    Nothing to do.
+    6181 SEC_FUNDING HARD_REJECT
+    The wallet does not cover this order and its buffer, or its funds are not known.
+    Your order was not sent because your wallet does not cover it.
+    Fund the wallet, or trade smaller.
+    6182 SEC_FUNDING_RACE_LOST HARD_REJECT
+    The balance would cover this order, but other orders on the same wallet have reserved it.
+    Your order was not sent because other orders are already using that money.
+    Wait until an order ends, or give the strategy a wallet of its own.
+    6183 SEC_FUNDING_OVERRIDE WARN
+    A person let this one order pass although its funding is in doubt.
+    This order was sent on a person's word although your wallet may not cover it.
+    Read the log of the override; it is for one intent and for a limited time.
+    """,
+)
+register(
+    "",
+    """
+    6190 SEC_CHECK_FAILED HARD_REJECT
+    A security bot failed while it checked; nothing is signed without its answer.
+    Your order was not sent because a security check could not be completed.
+    Read the log for the bot and its error.
+    6191 SEC_NOT_PREVIEWED HARD_REJECT
+    Something was to be signed that had not passed the security checks just before.
+    Your order was not signed because it had not been checked.
+    Find out what asked for the signature; it must go through the guard.
+    6192 SEC_GAS_ABOVE_LIMIT HARD_REJECT
+    A transaction would cost more gas, or a higher gas price, than is permitted.
+    The transaction was not sent because its fee would be too high.
+    Wait for a lower gas price, or raise the limit.
+    6193 SEC_TRANSACTION_FAILED HARD_REJECT
+    The chain refused or reverted the transaction.
+    The transaction failed on the blockchain; its fee is lost, nothing else.
+    Read the revert reason; check balances and allowances.
+    6194 SEC_TRANSACTION_UNKNOWN WARN
+    It is not known whether a sent transaction will be mined.
+    The outcome of a blockchain transaction is not known yet.
+    Look the transaction up by its hash; never send another one in its place with a new nonce.
+    6195 SEC_UNLIMITED_ALLOWANCE HARD_REJECT
+    An allowance without a limit was asked for without saying so.
+    The approval was not sent because it would let a contract spend everything.
+    Approve an exact amount, or ask for an unlimited one explicitly.
     """,
 )
 
