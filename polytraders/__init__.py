@@ -70,6 +70,7 @@ Modules:
 - `polytraders.venue.orders.keys`: Keys and API credentials: where they come from, and that nothing ever shows one.
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
-- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's."""
+- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"
