@@ -167,6 +167,12 @@ class Data(Part):
         return self.gap_s * units.NS_PER_S
 
 
+class Listing(Part):
+    """What the desk holds against markets."""
+
+    file: str = Field("", description="list of markets that are banned, ineligible or doubtful; empty = none")
+
+
 class Report(Part):
     """How results are drawn."""
 
@@ -183,6 +189,7 @@ PARTS: dict[str, type[Part]] = {
     "venue.simulated": Simulated,
     "data": Data,
     "report": Report,
+    "listing": Listing,
 }
 """Section -> model of its keys."""
 
@@ -368,6 +375,7 @@ class Settings:
     venue: Venue
     data: Data
     report: Report
+    listing: Listing
     bots: dict[str, BotConfig]
     source: str
     blocks: dict[str, Block] = field(repr=False, compare=False)
@@ -381,7 +389,7 @@ class Settings:
         """Every value in force, as JSON knows it: decimals are text."""
         parts = {
             name: getattr(self, name).model_dump(mode="json")
-            for name in ("run", "engine", "portfolio", "data", "report")
+            for name in ("run", "engine", "portfolio", "data", "report", "listing")
         }
         parts["venue"] = self.venue.model_dump(mode="json")
         return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
@@ -442,6 +450,7 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
         data=parts.get("data", Data()),
         report=parts.get("report", Report()),
+        listing=parts.get("listing", Listing()),
         bots=in_order,
         source=source,
         blocks=kept,

@@ -1907,6 +1907,328 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #893feda2
+register(
+    "risk.compliancegate",
+    """
+    4600 RISK_COMPLIANCE_CLEARED INFO
+    Wallet, jurisdiction and market are cleared for trading, or this run has no wallet to clear.
+    You may trade this market.
+    Nothing to do.
+    4601 RISK_COMPLIANCE_UNVERIFIED HARD_REJECT
+    Nothing shows that wallet and jurisdiction are cleared, or the last clearance is too old.
+    Your order was not sent because your permission to trade could not be verified.
+    Check the connection to the exchange's geoblock page; the check repeats by itself.
+    4602 RISK_WALLET_NOT_ONBOARDED HARD_REJECT
+    The wallet has not finished the venue's onboarding.
+    Your order was not sent because the wallet is not set up at the exchange yet.
+    Finish the onboarding of the wallet, then start again.
+    4603 RISK_MARKET_INELIGIBLE HARD_REJECT
+    The market's category is closed to this wallet.
+    Your order was not sent because you may not trade this kind of market.
+    Choose another market; the list of closed categories is a committed file.
+    4604 RISK_COMPLIANCE_CLOSE_ONLY HARD_REJECT
+    The venue permits only closing orders from here, and this one would open.
+    Your order was not sent because only closing positions is permitted where you are.
+    Sell what is held; do not open anything.
+    4605 RISK_COMPLIANCE_AGEING WARN
+    The clearance is older than its warning age; the order passes.
+    Your permission to trade is due to be checked again; the order was still allowed.
+    Look why the hourly check did not run.
+    4606 RISK_COMPLIANCE_EXIT WARN
+    The venue permits only closing orders from here, and this one closes.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.blacklistkeeper",
+    """
+    4610 RISK_NOT_BLACKLISTED INFO
+    Nothing is held against the market.
+    This market is on no list.
+    Nothing to do.
+    4611 RISK_MARKET_BANNED HARD_REJECT
+    The market is on the desk's blacklist.
+    Your order was not sent because this market is blocked by your desk.
+    Ask whoever keeps the list; the line says why.
+    4612 RISK_MARKET_DISPUTED HARD_REJECT
+    The resolution of this market, or of its like, was disputed before.
+    Your order was not sent because it has been unclear before how this kind of market resolves.
+    Read the rules and the dispute; take it off the list only when both are settled.
+    4613 RISK_MARKET_NO_SOURCE HARD_REJECT
+    The market's rules name no source that it is resolved from.
+    Your order was not sent because nobody can tell how this market will be decided.
+    Choose a market that names its source.
+    4614 RISK_MARKET_SINGLE_SOURCE HARD_REJECT
+    The market is resolved from one feed only, and the desk does not trade those.
+    Your order was not sent because one source alone decides this market.
+    Choose another market, or switch block_single_source off by a reviewed configuration.
+    4615 RISK_MARKET_ENDING HARD_REJECT
+    Less time is left to the scheduled end than the desk opens positions with.
+    Your order was not sent because this market ends too soon.
+    Choose a market with more time.
+    4616 RISK_BLACKLIST_UNREADABLE HARD_REJECT
+    The lists could not be read for this market, so nobody knows what they say.
+    Your order was not sent because the list of blocked markets could not be read.
+    Mend the list file; orders pass again once it is read.
+    4617 RISK_BLACKLIST_EXIT WARN
+    Something is held against the market, and the order only sells what is held in it.
+    Your order was allowed because it only closes a position in a blocked market.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.strategysuitabilitygate",
+    """
+    4620 RISK_STRATEGY_SUITABLE INFO
+    Strategy, market and capital are within what the desk's experience tier permits.
+    This strategy suits your profile.
+    Nothing to do.
+    4621 RISK_STRATEGY_CLASS_NOT_ALLOWED HARD_REJECT
+    The strategy's class is above the desk's experience tier.
+    Your order was not sent because this strategy needs more experience than your profile states.
+    Choose another strategy, or have the tier raised.
+    4622 RISK_NEGRISK_NEEDS_ELEVATION HARD_REJECT
+    The market is one outcome of a multi-outcome event, which the tier does not include.
+    Your order was not sent because markets with several outcomes need a higher profile.
+    Choose a plain yes-or-no market, or have the tier raised.
+    4623 RISK_STRATEGY_CAPITAL_RESHAPED RESHAPE
+    The order was cut to what is left of the strategy's capital.
+    Your order was made smaller to stay within this strategy's capital.
+    Nothing to do.
+    4624 RISK_STRATEGY_CAPITAL_SPENT HARD_REJECT
+    The strategy's capital is in use; nothing of the order fits.
+    Your order was not sent because this strategy uses all of its capital already.
+    Close something first, or have the capital raised.
+    4625 RISK_STRATEGY_CAPITAL_NEAR WARN
+    Most of the strategy's capital is in use; the order passes.
+    This strategy is close to using all of its capital.
+    Expect smaller orders soon.
+    """,
+)
+register(
+    "risk.manualoverrideauditor",
+    """
+    4630 RISK_NO_OVERRIDE INFO
+    Every limit stands as configured.
+    All limits are the configured ones.
+    Nothing to do.
+    4631 RISK_OVERRIDE_IN_FORCE WARN
+    A person has changed a limit for a time; the order passes under it.
+    A limit was changed by hand; the order was allowed under it.
+    Nothing to do; it ends by itself.
+    4632 RISK_OVERRIDE_EXPIRED HARD_REJECT
+    An override is past its end and the configured limit has not been put back.
+    Your order was not sent because a changed limit has run out and was not put back.
+    Put the configured value back; trading goes on at once.
+    4633 RISK_OVERRIDE_DURING_HALT HARD_REJECT
+    An override is asked for or in force while a kill switch is on.
+    Limits cannot be changed while a kill switch is on.
+    Clear the kill switch first.
+    4634 RISK_OVERRIDE_TOO_MANY HARD_REJECT
+    More overrides were asked for in the window than may be.
+    Limits were changed too often within the last hour.
+    Wait until the window is over, or change the committed configuration.
+    4635 RISK_OVERRIDE_GRANTED INFO
+    A person's change of a limit was granted, for a time and a scope.
+    The limit is changed for the time you asked for.
+    Nothing to do; it ends by itself.
+    4636 RISK_OVERRIDE_NO_REASON HARD_REJECT
+    An override was asked for without a reason.
+    The limit was not changed because no reason was given.
+    Say why, in a sentence.
+    4637 RISK_OVERRIDE_NOT_BOUND HARD_REJECT
+    An override was asked for without an end, or for longer than one may last.
+    The limit was not changed because the change has to end by itself, and sooner.
+    Ask for less time.
+    4638 RISK_OVERRIDE_NO_SCOPE HARD_REJECT
+    An override names no bot, no parameter, or a value that the bot's spec does not permit.
+    The limit was not changed because it is not clear what to change, or the value is not permitted.
+    Name the bot, the parameter and a value inside its hard limit.
+    4639 RISK_OVERRIDE_NEAR_LIMIT WARN
+    An override was granted, and few more may be in this window.
+    The limit is changed; only few more changes are possible within this hour.
+    Change the committed configuration when this limit is wrong for good.
+    """,
+)
+register(
+    "risk.ratelimitgovernor",
+    """
+    4640 RISK_RATE_OK INFO
+    Fewer orders were sent in the last hour than may be.
+    You are well within the number of orders allowed.
+    Nothing to do.
+    4641 RISK_RATE_NEAR WARN
+    Most of the hour's orders are used; the order passes.
+    You are close to the number of orders allowed in an hour.
+    Expect orders to wait soon.
+    4642 RISK_RATE_ACCOUNT HARD_REJECT
+    As many orders were sent in the last hour as the account may send.
+    Your order was not sent because too many orders were sent within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4643 RISK_RATE_MARKET HARD_REJECT
+    As many orders were sent in this market in the last hour as may be.
+    Your order was not sent because too many orders were sent in this market within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4644 RISK_RATE_VENUE HARD_REJECT
+    The venue says that hardly anything of its own rate budget is left.
+    Your order was not sent because the exchange asks for fewer orders right now.
+    Nothing to do; it goes on when the exchange's budget is refilled.
+    4645 RISK_RATE_NOTHING_SENT INFO
+    The working order already is what is wanted: nothing would be sent.
+    Your order stands as it is.
+    Nothing to do.
+    4646 RISK_RATE_EXIT WARN
+    The limit is used up, and the order only sells what is held: exits are not limited.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #2f7a7787
+register(
+    "exec.pricebandvalidator",
+    """
+    5600 EXEC_PRICE_BAND_REJECTED HARD_REJECT
+    The price lies outside its band around the middle: most likely a slip of a digit.
+    Your order was not sent because its price is far from the market.
+    Check the price, and the model that made it.
+    5601 EXEC_PRICE_BAND_NO_MIDDLE HARD_REJECT
+    There is no middle that a price could be held against.
+    Your order was not sent because there is no market price to compare it with.
+    Wait for a book with both sides.
+    5602 EXEC_PRICE_BAND_EXEMPT INFO
+    Orders of this type are not held against the band.
+    The price of your order was not compared with the market.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.order_amend_cancel_manager",
+    """
+    5610 EXEC_AMEND_WAITING INFO
+    A change of this slot's order is still on its way; the next waits, so that none overtakes another.
+    Your change waits until the exchange has confirmed the one before it.
+    Nothing to do.
+    5611 EXEC_AMEND_NOTHING INFO
+    The plan changes nothing that works.
+    There is nothing to change.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.partialfillhandler",
+    """
+    5620 EXEC_PARTIAL_HELD INFO
+    The rest of a partly filled order keeps its place in the queue.
+    The rest of your order stays where it is.
+    Nothing to do.
+    5621 EXEC_PARTIAL_CANCELLED INFO
+    The rest of a partly filled order is withdrawn: too small to keep, or the policy says so.
+    The rest of your order was withdrawn.
+    Nothing to do.
+    5622 EXEC_PARTIAL_CHASED RESHAPE
+    The rest of a partly filled order follows the price, within its bound.
+    The rest of your order was moved with the market.
+    Nothing to do.
+    5623 EXEC_PARTIAL_HALTED HARD_REJECT
+    A kill switch is on; the rest of a partly filled order is withdrawn and nothing new is sent.
+    The rest of your order was withdrawn because trading is stopped.
+    Find out why trading is stopped.
+    """,
+)
+register(
+    "exec.exchangestatusmonitor",
+    """
+    5630 EXEC_EXCHANGE_DEGRADED WARN
+    The venue answers, with more errors or later than it should; nothing new is opened.
+    The exchange is having difficulties; new orders wait.
+    Nothing to do; it goes on by itself once the exchange has been healthy for a while.
+    5631 EXEC_EXCHANGE_RESTARTING WARN
+    The venue's engine restarts; it takes no orders.
+    The exchange is restarting; orders wait.
+    Nothing to do; a restart takes about two minutes.
+    5632 EXEC_EXCHANGE_POST_ONLY WARN
+    After a restart the venue takes only orders that rest.
+    The exchange takes only resting orders at the moment.
+    Nothing to do; it lasts two minutes.
+    5633 EXEC_EXCHANGE_CANCEL_ONLY WARN
+    The venue takes cancels and nothing else.
+    The exchange accepts only cancellations at the moment.
+    Watch the exchange's announcements.
+    5634 EXEC_EXCHANGE_DOWN HARD_REJECT
+    The venue takes nothing, or does not answer at all.
+    The exchange is out of order.
+    Watch the exchange's announcements; open orders cannot be relied upon.
+    5635 EXEC_EXCHANGE_COOLING WARN
+    The venue is well again, and has not been for long enough to go on.
+    The exchange has recovered; orders wait a little longer.
+    Nothing to do.
+    5636 EXEC_EXCHANGE_UNKNOWN WARN
+    Nobody has asked the venue for too long, so nobody knows how it is.
+    The state of the exchange is not known; new orders wait.
+    Check that the health check runs.
+    """,
+)
+register(
+    "exec.latencyprofiler",
+    """
+    5640 EXEC_LATENCY_OK INFO
+    The route answers within its budget.
+    Orders reach the exchange as fast as they should.
+    Nothing to do.
+    5641 EXEC_ROUTE_DEGRADED HARD_REJECT
+    The slowest answers of the route are beyond the limit: it counts as degraded.
+    Orders take far too long to reach the exchange.
+    Stop opening on this route; look at the network and at the exchange.
+    5642 EXEC_LATENCY_NO_DATA WARN
+    Too few answers of the route were measured lately to say anything.
+    The speed of the connection to the exchange is not known.
+    Check that the probes run.
+    5643 EXEC_FEED_LAGS WARN
+    News of our own orders arrive later than they should.
+    What is shown of your orders may be out of date.
+    Look at the user channel.
+    """,
+)
+register(
+    "exec.fillqualityanalyzer",
+    """
+    5650 EXEC_FILL_GOOD INFO
+    The fills were as good as intended: price, time and what the market did after.
+    Your orders traded well.
+    Nothing to do.
+    5651 EXEC_FILL_POOR WARN
+    Price, time and what the market did after make these fills worse than they should be.
+    Your orders traded worse than intended.
+    Look at the worst part of the score; widen the quotes or slow the strategy.
+    5652 EXEC_FILL_TOXIC WARN
+    The market moved against us after these fills by more than is allowed.
+    Whoever traded with you tends to know better.
+    Quote wider in this market, or not at all.
+    5653 EXEC_FILL_UNMEASURED INFO
+    Too few fills are old enough to be judged.
+    There is not enough trading yet to judge it.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #d3f7d6e6
+register(
+    "gov.portfolio-sync",
+    """
+    7600 GOV_RECONCILE_UNKNOWN WARN
+    The venue's balances or orders could not be read, or are too old to compare with.
+    It is not known at the moment whether our records agree with the exchange.
+    Check the connection; until then rely on neither.
+    7601 GOV_RECONCILE_SETTLING INFO
+    Our books and the venue's differ by no more than what is on its way.
+    Our records differ from the exchange only by trades that are being settled.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #3d2d4d9c
 def lookup(name: str) -> ReasonCode:
     """The code of this name or alias. Raises `UsageError` when there is none."""

@@ -299,6 +299,7 @@ CHANGES = {
     "data.gap_s": "31",
     "report.max_points": "500",
     "report.template": "plotly_dark",
+    "listing.file": "markets.list",
     "risk.example_guard.mode": "off",
     "risk.example_guard.max_age_s": "4",
     "risk.example_guard.strict": "false",
