@@ -56,11 +56,19 @@ Modules:
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
+- `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
+- `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
+- `polytraders.store.desk.intents`: Trade intents and the answers to them.
+- `polytraders.store.desk.journal`: The mailbox between people and runs: every act of a person, and of a run towards people, in one chain.
+- `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+- `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
+- `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
+- `polytraders.store.sql`: One SQL for SQLite and PostgreSQL: connections, transactions, versions. What is stored is other modules' business.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.

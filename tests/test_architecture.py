@@ -381,6 +381,9 @@ HEAVY = (
     "eth_account",
     "eth_keyfile",
     "web3",
+    "sqlalchemy",
+    "fastapi",
+    "httpx",
 )
 TYPERS_OWN = {"pydantic"}  # typer imports it for a command's arguments, before ours are asked for
 ASK = """
