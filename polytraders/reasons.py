@@ -885,6 +885,22 @@ register(
     As many orders are open as can be kept track of.
     Your order was not sent because too many orders are already open.
     Cancel orders that are no longer needed.
+    5770 EXEC_NOT_SENT_HALTED WARN
+    The order was decided on before trading was halted, and the halt came before it was sent.
+    Your order was not sent because trading was halted.
+    See why trading was halted; a person clears the switch.
+    5771 EXEC_NOT_SENT_STOPPING INFO
+    The order was decided on while the run was coming to its end; nothing opens then.
+    Your order was not sent because the run is stopping.
+    Nothing to do.
+    5772 EXEC_NOT_SENT_DRY_RUN INFO
+    The run decides and records, but does not send: it watches (shadow) or runs dry.
+    Your order was not sent because this run does not trade.
+    To trade for real, set dry_run = false and confirm at the start.
+    5773 EXEC_NOT_SENT_UNPREPARED HARD_REJECT
+    The order could not be built or signed for the venue, or the venue port failed before it was sent.
+    Your order was not sent because it could not be prepared for the exchange.
+    See the run's log for the cause; it names the rule that was broken.
     """,
 )
 register(

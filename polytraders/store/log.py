@@ -33,8 +33,8 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
