@@ -160,8 +160,10 @@ class Normaliser:
             "feed_down": self._feed_down,
             "confirmed": self._confirmed,
             "connected": lambda frame: None,
+            "disconnected": lambda frame: None,
             "signals": self._signals,
         }
+        self.priced = False  # whether the last message of the prices' socket gave a row
         self._signal_numbers: dict[str, int] = {}
         self._signal_last: dict[int, tuple[int, int]] = {}
 
@@ -335,12 +337,15 @@ class Normaliser:
             levels = {price: size for price, size in levels.items() if size}
         return levels
 
-    def _book(self, frame: dict[str, Any]) -> None:
+    def read_book(self, frame: dict[str, Any]) -> tuple[Market, dict[int, int], dict[int, int]]:
+        """(market, bids, asks) of a full book, in YES space; nothing is applied. Raises what `take` would count."""
         market, yes = self.registry.resolve(frame["asset_id"], frame.get("market"))
         bids = self._levels(frame["bids"] if "bids" in frame else frame["buys"])
         asks = self._levels(frame["asks"] if "asks" in frame else frame["sells"])
-        if not yes:
-            bids, asks = _mirror(asks), _mirror(bids)
+        return (market, bids, asks) if yes else (market, _mirror(asks), _mirror(bids))
+
+    def _book(self, frame: dict[str, Any]) -> None:
+        market, bids, asks = self.read_book(frame)
         first = self._open(market)
         prices = [*bids, *asks]
         self._start_tick(market, prices, frame.get("tick_size"))
@@ -579,6 +584,7 @@ class Normaliser:
     def _signal(self, message: Message) -> None:
         """One external price; a row when it has a number and is newer than the last one."""
         log, recv = self.log, message.recv or 0
+        self.priced = False
         try:
             price = read_price(message.frame)
         except (KeyError, ValueError, TypeError) as error:
@@ -596,6 +602,7 @@ class Normaliser:
         elif price.ts < last[0]:
             log.find(Problem.VENUE_TIME_BACKWARD, f"{RTDS}: {price.name}", value=last[0] - price.ts)
         else:
+            self.priced = True
             self._signal_last[number] = price.ts, price.value
             log.row(EventKind.SIGNAL, -1, size=price.value, aux=number, flags=Flag.LAST)
 
