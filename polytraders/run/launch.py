@@ -101,6 +101,15 @@ def begin(
     return Launched(folder, manifest, pipeline, step, writer, Orders(), {}, lock, session)
 
 
+def settings_of(folder: Path) -> Settings:
+    """The settings a run was begun with, from its manifest. Raises ConfigError when this program refuses them."""
+    from polytraders.config import settings_from
+    from polytraders.store.log import read_log
+
+    manifest = read_log(folder, allow_torn=True).manifest
+    return settings_from(manifest["config"], f"{folder.name}/manifest.json")
+
+
 def resume(folder: Path) -> Launched:
     """Go on with a run that was stopped or cut off. Raises UsageError or DamageError; nothing is written then."""
     if not (folder / "manifest.json").is_file():

@@ -41,7 +41,7 @@ from polytraders.rows import ACTION, EVENT, ActionKind, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
 from polytraders.run.snapshot import freeze, layout_of, write_snapshot
-from polytraders.run.supervisor import Supervisor
+from polytraders.run.supervisor import Supervisor, cause
 from polytraders.store.log import LogWriter, Position, RecordKind
 from polytraders.units import NS_PER_MS, NS_PER_S
 from polytraders.venue.port import News, Request, VenuePort
@@ -138,6 +138,8 @@ class Runner:
         self.incidents: deque[dict[str, Any]] = deque(maxlen=1_000)
         self.swept: dict[str, Any] | None = None
         """The last sweep: how often it asked and how long until the venue listed nothing."""
+        self.feed_health: Callable[[], dict[str, Any]] = dict
+        """What the feeds say of their connections."""
         self.rows = 0
         self.dropped = 0
         self.started = 0
@@ -261,7 +263,7 @@ class Runner:
 
     def _down(self, name: str, error: BaseException | None) -> None:
         """A supervised task ended."""
-        self.incident(f"{name} ended", error=str(error or ""))
+        self.incident(f"{name} ended", error=cause(error) if error else "")
         if name in self._feeds:
             self.put(name, rows_of({"kind": EventKind.FEED_DOWN}))
         elif self.supervisor.watched[name].critical:
@@ -593,6 +595,7 @@ class Runner:
             "open_orders": len(self.orders.open()),
             "durable_ms": {f"p{q}": round(float(np.percentile(durable, q)), 3) for q in (50, 99)},
             "tasks": self.supervisor.health(),
+            "feeds": self.feed_health(),
             "venue": self.port.health() if self.port is not None else {},
             "reconciled": self._reconciled,
             "incidents": list(self.incidents)[-20:],

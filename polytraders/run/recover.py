@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import orjson
 
+from polytraders.data.markets import MarketInfo
 from polytraders.engine.jit import source_hash
 from polytraders.engine.live import Step
 from polytraders.engine.setup import Pipeline, new_state
@@ -42,9 +42,14 @@ class Taken:
     seconds: float
 
 
+def market_infos(manifest: dict[str, Any]) -> list[MarketInfo]:
+    """The markets of a run, as its manifest keeps them."""
+    return [MarketInfo(**{**market, "assumed": tuple(market["assumed"])}) for market in manifest["markets"]]
+
+
 def fresh_step(manifest: dict[str, Any], pipeline: Pipeline) -> Step:
     """The step of a run before its first event."""
-    infos = [SimpleNamespace(**market) for market in manifest["markets"]]
+    infos = market_infos(manifest)
     state = new_state(infos, pipeline, **manifest["engine"])
     if manifest["models"].get("fees") == "none":
         state.markets["fee_rate"] = 0

@@ -32,6 +32,13 @@ class Watched:
     error: str = ""
 
 
+def cause(error: BaseException) -> str:
+    """Kind and text of an error, of the first one of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
 class Supervisor:
     """Keeps tasks going. `down` is told of each end of one before it begins again."""
 
@@ -58,9 +65,10 @@ class Supervisor:
                 raise
             except Exception as error:
                 failed = error
-                log.warning("%s failed: %s", name, error, exc_info=not isinstance(error, OSError))
+                log.warning("%s failed: %s", name, cause(error))
+                log.debug("%s failed", name, exc_info=error)
             told.up, told.since = False, time.time_ns()
-            told.error = str(failed or "it ended")
+            told.error = cause(failed) if failed else "it ended"
             self._down(name, failed)
             wait = FIRST_WAIT if time.monotonic() - began > STEADY else wait
             await asyncio.sleep(wait)
