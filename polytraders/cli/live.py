@@ -86,6 +86,26 @@ def run(
         _print(summary)
 
 
+def export(
+    strategy: Annotated[str, typer.Argument(help="Bot id of the strategy.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the bundle.")] = Path("."),
+    settings: Settings = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of a strategy: wheel, lock and manifest, for `polytraders run --bundle` elsewhere."""
+    from polytraders.config import load_settings
+    from polytraders.run.bundle import export as make
+
+    path, manifest = make(configured(load_settings(settings), set_), strategy, out)
+    if as_json:
+        print_json({"bundle": path, **{k: v for k, v in manifest.items() if k != "config"}})
+        return
+    typer.echo(f"{path}: {manifest['strategy']} of {len(manifest['bots'])} bots")
+    typer.echo(f"  source {manifest['source_hash'][:16]}, configuration {manifest['config_hash'][:16]}")
+    typer.echo(f"next: polytraders run --bundle {path} --mode shadow")
+
+
 def print_line(told: dict[str, object]) -> None:
     """One JSON object in one line, at once: whoever started the run reads it."""
     import sys
