@@ -54,8 +54,16 @@ Modules:
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
+- `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
+- `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
+- `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
+- `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
+- `polytraders.run.orders`: The runner's book of orders: what it sent, under which name the venue knows it, and what came of it.
+- `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
+- `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
+- `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
 - `polytraders.store.desk.intents`: Trade intents and the answers to them.

@@ -213,6 +213,19 @@ class Approvals(Part):
         return frozenset(self.auto_strategies.split())
 
 
+class Live(Part):
+    """How a run works on live data."""
+
+    dry_run: bool = Field(True, description="decide, propose and sign, but send nothing")
+    snapshot_events: int = Field(50_000, ge=100, le=10**9, description="events between two snapshots of the state")
+    snapshot_s: int = Field(60, ge=1, le=86_400, description="s between two snapshots at most")
+    reconcile_s: int = Field(30, ge=1, le=3_600, description="s between two compares with the venue's lists")
+    wallet: Literal["eoa", "proxy", "safe", "deposit_wallet"] = Field(
+        "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
+    )
+    stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
+
+
 class Report(Part):
     """How results are drawn."""
 
@@ -231,6 +244,7 @@ PARTS: dict[str, type[Part]] = {
     "report": Report,
     "listing": Listing,
     "approvals": Approvals,
+    "live": Live,
 }
 """Section -> model of its keys."""
 
@@ -418,6 +432,7 @@ class Settings:
     report: Report
     listing: Listing
     approvals: Approvals
+    live: Live
     bots: dict[str, BotConfig]
     source: str
     blocks: dict[str, Block] = field(repr=False, compare=False)
@@ -495,10 +510,30 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         report=parts.get("report", Report()),
         listing=parts.get("listing", Listing()),
         approvals=parts.get("approvals", Approvals()),
+        live=parts.get("live", Live()),
         bots=in_order,
         source=source,
         blocks=kept,
     )
+
+
+def settings_from(values: Mapping[str, Any], source: str) -> Settings:
+    """The settings whose `as_dict` is `values`, checked as a file is."""
+    blocks: dict[str, Block] = {}
+
+    def add(section: str, entries: Mapping[str, Any]) -> None:
+        blocks[section] = Block(source, {key: Entry(_ini_text(value), source) for key, value in entries.items()})
+
+    for name, entries in values.items():
+        if name == "bots":
+            for bot_id, bot in entries.items():
+                add(bot_id, {"mode": bot["mode"], **bot["values"]})
+        elif name == "venue":
+            for part, inner in entries.items():
+                add(f"venue.{part}", inner)
+        else:
+            add(name, entries)
+    return build_settings(blocks, source)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, record, report, research, run_log, runs, venue
+from polytraders.cli import bots, calibrate, data, live, record, report, research, run_log, runs, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("record", rich_help_panel="Data")(record.record)
 app.command("backtest", rich_help_panel="Runs")(runs.backtest)
+app.command("run", rich_help_panel="Runs")(live.run)
+app.command("export", rich_help_panel="Runs")(live.export)
 app.command("replay", rich_help_panel="Runs")(runs.replay)
 app.command("runs", rich_help_panel="Runs")(runs.list_)
 app.command("sweep", rich_help_panel="Research")(research.sweep)
