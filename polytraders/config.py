@@ -444,11 +444,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Every value in force, as JSON knows it: decimals are text."""
-        parts = {
-            name: getattr(self, name).model_dump(mode="json")
-            for name in PARTS
-            if "." not in name
-        }
+        parts = {name: getattr(self, name).model_dump(mode="json") for name in PARTS if "." not in name}
         parts["venue"] = self.venue.model_dump(mode="json")
         return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
 
