@@ -25,6 +25,7 @@ Modules:
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
 - `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.
 - `polytraders.engine.ledger`: Cash, reservations and positions, to the micro-pUSD.
+- `polytraders.engine.live`: The step in real time: rows in, decisions and actions out, nothing allocated on the way.
 - `polytraders.engine.loop`: The compiled loops that drive the step: the backtest with its simulated venue, and the bare event feed.
 - `polytraders.engine.matching`: The simulated venue: what Polymarket's operator would have done with our orders on this tape.
 - `polytraders.engine.plan`: What execution bots that would rather keep the working order have in common.
@@ -70,6 +71,16 @@ Modules:
 - `polytraders.venue.orders.keys`: Keys and API credentials: where they come from, and that nothing ever shows one.
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
-- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's."""
+- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.polymarket.budget`: The request budget: token buckets as the venue keeps them, so that it need not refuse us.
+- `polytraders.venue.polymarket.client`: The CLOB's REST interface as the trading side uses it: requests within the budget, and answers taken as they are.
+- `polytraders.venue.polymarket.heartbeat`: The dead man's switch: as long as we beat, our orders rest; when we fall silent, the venue takes them off.
+- `polytraders.venue.polymarket.outcomes`: What an answer of the venue proves about an order, and the reason code for it.
+- `polytraders.venue.polymarket.port`: The venue port to Polymarket, and to a local venue that speaks its protocol.
+- `polytraders.venue.polymarket.preflight`: May this account trade here now? Each check has its own message and reason code; one that cannot be made fails.
+- `polytraders.venue.polymarket.reconcile`: Ask the venue what is: for one order by its digest, and for all of them.
+- `polytraders.venue.polymarket.tracking`: Our orders as the venue's words make them: answers, user events and listings in, event rows out, each once.
+- `polytraders.venue.polymarket.user_stream`: The user channel: what the venue tells of our orders and trades, over a socket that comes back by itself.
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"
