@@ -47,9 +47,7 @@ class Request:
 
     action: np.void  # rows.ACTION, a copy
     key: str  # submits: the order's digest, its id at the venue; cancels: that of the order to cancel; else ""
-    body: Any = field(
-        default=None, repr=False
-    )  # what the venue's implementation sends; never logged, it holds signatures
+    body: Any = field(default=None, repr=False)  # what the implementation sends; never logged, it holds signatures
     refused: str = ""  # denied locally: reason code; `send` then sends nothing and emits ORDER_REJECT
     why: str = ""  # what was refused and how to mend it
 
