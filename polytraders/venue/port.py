@@ -14,8 +14,8 @@ Invariants
     V3  a timeout is not a rejection: an outcome that is not known is looked up by the order's digest, never posted
         again; until it is known nothing is emitted
     V4  rows are emitted on the event loop's thread, in the order in which the venue's news may be applied
-    V5  a fill of an order that takes carries Flag.MORE, and the order ends with a CANCEL: it may trade more shares than
-        were asked for, since a taking buy spends its money
+    V5  where a taking buy spends its money, and so may trade more shares than were asked for, its fills carry Flag.MORE
+        and a CANCEL ends it
     V6  no CANCEL is emitted before every fill of the order
     V7  a venue that cannot be asked says so (`Refused`); no balance or position is ever made up
 """
