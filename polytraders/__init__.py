@@ -54,8 +54,10 @@ Modules:
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
+- `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
 - `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
+- `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
 - `polytraders.run.orders`: The runner's book of orders: what it sent, under which name the venue knows it, and what came of it.
 - `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
@@ -81,13 +83,22 @@ Modules:
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
 - `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.polymarket.budget`: The request budget: token buckets as the venue keeps them, so that it need not refuse us.
 - `polytraders.venue.polymarket.capture`: Recording a venue's market data: discovery, streams and recorder as one thing that runs until it is told to stop.
+- `polytraders.venue.polymarket.client`: The CLOB's REST interface as the trading side uses it: requests within the budget, and answers taken as they are.
 - `polytraders.venue.polymarket.discovery`: Which markets there are: Gamma's list, page by page, checked against what was asked for.
+- `polytraders.venue.polymarket.heartbeat`: The dead man's switch: as long as we beat, our orders rest; when we fall silent, the venue takes them off.
 - `polytraders.venue.polymarket.hosts`: Where a venue answers: one object that every client of it is built from.
 - `polytraders.venue.polymarket.market_stream`: The venue's market channel as event rows, live.
+- `polytraders.venue.polymarket.outcomes`: What an answer of the venue proves about an order, and the reason code for it.
+- `polytraders.venue.polymarket.port`: The venue port to Polymarket, and to a local venue that speaks its protocol.
+- `polytraders.venue.polymarket.preflight`: May this account trade here now? Each check has its own message and reason code; one that cannot be made fails.
 - `polytraders.venue.polymarket.reader`: Reading the venue's public services: GET and POST of JSON that may be repeated, because they change nothing.
+- `polytraders.venue.polymarket.reconcile`: Ask the venue what is: for one order by its digest, and for all of them.
 - `polytraders.venue.polymarket.rules`: The rules a market trades under, from the exchange itself: tick, smallest size, exchange, fees, delay, rewards.
 - `polytraders.venue.polymarket.signals`: External prices of the venue's real-time data socket (RTDS) as SIGNAL rows.
+- `polytraders.venue.polymarket.tracking`: Our orders as the venue's words make them: answers, user events and listings in, event rows out, each once.
+- `polytraders.venue.polymarket.user_stream`: The user channel: what the venue tells of our orders and trades, over a socket that comes back by itself.
 - `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"

@@ -57,6 +57,7 @@ class Flag(IntEnum):
     INFERRED = 4  # not in the recording: derived from what surrounds it
     MAKER = 8  # fills: our order was resting
     GAP = 16  # first row after a gap in the recording
+    MORE = 64  # fills: the order goes on though it is whole; its CANCEL will end it (a taking buy spends its money)
     DELAYED = 32  # acks: the order takes, so it is matched when the market's taker delay is over
 
 

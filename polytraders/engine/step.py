@@ -1108,7 +1108,7 @@ def _on_order_event(state, out, market, event):
         position.last_fill_price = event.price if order.outcome == Outcome.YES else ONE - event.price
         position.last_fill_side = order.side if order.outcome == Outcome.YES else 1 - order.side
         position.last_fill_size = size
-        if order.filled >= order.size:
+        if order.filled >= order.size and event.flags & Flag.MORE == 0:
             _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
             settle(account, position, market.payout, market.redeeming)
