@@ -1388,6 +1388,57 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #330f2bfc
+register(
+    "",
+    """
+    5540 EXEC_OUTCOME_UNKNOWN WARN
+    The request ended without an answer that proves anything, so the venue is asked for the order by its digest.
+    It is not known yet whether your order was placed; nothing is sent again until it is.
+    Wait for the outcome; if it stays open, look at the connection to the venue.
+    5541 EXEC_NOT_ARRIVED WARN
+    The order's request ended without an answer, and the venue neither lists the order nor a trade of it.
+    Your order did not reach the exchange.
+    Look at the connection to the venue if it happens often.
+    5542 EXEC_VENUE_RESTARTING WARN
+    The venue's matching engine is restarting (HTTP 425) and takes no requests.
+    Your order was not placed because the exchange is restarting.
+    Nothing: orders are made again once the exchange is back.
+    5543 EXEC_VENUE_RESTRICTED WARN
+    The venue takes only cancels, only post-only orders, or nothing for the moment (HTTP 503).
+    Your order was not placed because the exchange restricts trading for the moment.
+    Nothing: orders are made again once the exchange trades normally.
+    5544 EXEC_RATE_LIMITED WARN
+    The venue refused the request because of its rate limits (HTTP 429).
+    Your order was not placed because too many requests were sent.
+    Decide less often, quote fewer markets, or ask for a higher tier.
+    5545 EXEC_RATE_BUDGET WARN
+    The order would have had to wait too long for the request budget, so it was not sent.
+    Your order was held back because too many orders were made at once.
+    Decide less often, quote fewer markets, or ask for a higher tier.
+    5546 EXEC_DUPLICATE WARN
+    The venue says that it has this order already.
+    The exchange had this order already; it is looked up.
+    Nothing: it is looked up and not sent again.
+    5547 EXEC_TAKEN INFO
+    An order that takes is over: it traded what it was to trade, and nothing of it rests.
+    Your order traded in full.
+    Nothing.
+    5548 EXEC_STRAY_ORDER WARN
+    An order that was given up for lost stands at the venue after all; it is cancelled at once.
+    An order of yours turned up late at the exchange and is taken back.
+    Compare positions with the venue's; look at the connection to the venue.
+    5549 EXEC_CANCELLED_BY_VENUE WARN
+    The venue took the order off the book without being asked by us, such as after missed heartbeats.
+    The exchange withdrew your order.
+    Look at heartbeats and at the venue's announcements.
+    5550 EXEC_VENUE_UNREACHABLE HARD_REJECT
+    No connection to the venue could be made, so the request was not sent.
+    Your order was not sent because the exchange cannot be reached.
+    Check the network and the host names.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #4a1d188d
 register(
     "sec.walletpermissionguard",
@@ -1717,6 +1768,53 @@ register(
 )
 
 # %% ../nbs/01_reasons.ipynb #7bd11b7b
+register(
+    "",
+    """
+    6540 SEC_CLOCK_SKEW HARD_REJECT
+    This machine's clock and the venue's differ by more than signed requests allow.
+    Your order was not sent because the clock of this machine is wrong.
+    Set the clock by NTP.
+    6541 SEC_GEOBLOCKED HARD_REJECT
+    The venue does not take orders from the place this machine is in.
+    Your order was not sent because the exchange does not serve this location.
+    Trade only from where the venue's terms allow it.
+    6542 SEC_GEOBLOCK_UNKNOWN HARD_REJECT
+    The venue's answer about this place is missing, so no order may be sent.
+    Your order was not sent because it is not known whether the exchange serves this location.
+    Make the venue's geoblock page reachable.
+    6543 SEC_CLOSED_ONLY HARD_REJECT
+    The venue lets this account only close positions.
+    Your order was not sent because the account may only close positions.
+    Close positions, or ask the venue why.
+    6544 SEC_ALLOWANCE_MISSING HARD_REJECT
+    The exchange contract may not move enough of the account's pUSD.
+    Your order was not sent because the exchange is not allowed to use the account's money.
+    Approve the exchange contract for the amount to be traded.
+    6545 SEC_ACCOUNT_BANNED HARD_REJECT
+    The venue has banned the account.
+    Your order was not sent because the account is banned.
+    Ask the venue why.
+    6546 SEC_WALLET_NOT_ALLOWED HARD_REJECT
+    The venue does not take orders funded by this kind of wallet for this account.
+    Your order was not sent because the account must trade through its deposit wallet.
+    Set the wallet type to the deposit wallet, and fund it.
+    6547 SEC_CREDENTIALS_REFUSED HARD_REJECT
+    The venue does not accept the API key, secret or passphrase, or the request's signature.
+    Your order was not sent because the exchange refused the access data.
+    Derive the API credentials again from the key, and check the clock.
+    6548 SEC_SIGNATURE_REFUSED HARD_REJECT
+    The venue says that the order is not signed by who asks, or not by the wallet's owner.
+    Your order was not placed because its signature does not fit the account.
+    Check key, wallet and wallet type.
+    6549 SEC_WALLET_CODE_MISSING HARD_REJECT
+    There is no contract at the address of the wallet that is to pay.
+    Your order was not sent because the account's wallet is not deployed.
+    Deploy the wallet by a first deposit, or name the wallet that is in use.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #7c779947
 register(
     "",
     """

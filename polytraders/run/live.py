@@ -363,6 +363,8 @@ class Runner:
         if any(names):
             note["keys"] = [[int(seq), key] for seq, key in zip(rows["seq"], names, strict=True) if key]
         self.orders.heard(rows, names)
+        if self.port is not None and len(rows):
+            self.port.observe(rows)
         requests = self._prepare(actions) if len(actions) else []
         digests = {int(r.action["order_id"]): r.key for r in requests if r.action["kind"] == ActionKind.SUBMIT}
         if requests:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.rows import ACTION, ActionKind, EventKind
+from polytraders.rows import ACTION, ActionKind, EventKind, Flag
 from polytraders.units import NS_PER_S
 from polytraders.venue.port import Known
 
@@ -38,10 +38,11 @@ class Sent:
     filled: int = 0
     trades: dict[str, bool] = field(default_factory=dict)  # key of a fill -> it is final
     ended: int = 0  # ns, 0 = it may still trade
+    acked: bool = False
 
     def known(self) -> Known:
         waiting = tuple(key for key, final in self.trades.items() if not final)
-        return Known(self.action, self.key, self.filled, tuple(self.trades), waiting)
+        return Known(self.action, self.key, self.filled, tuple(self.trades), waiting, self.acked)
 
 
 class Orders:
@@ -65,14 +66,16 @@ class Orders:
             kind = row["kind"]
             if order is None:
                 continue
-            if kind in _ENDS:
+            if kind == EventKind.ORDER_ACK:
+                order.acked = True
+            elif kind in _ENDS:
                 self._end(order, int(row["ts_recv"]))
             elif kind in _FILLS:
                 final = kind != EventKind.FILL_PROVISIONAL
                 if key not in order.trades and kind != EventKind.FILL_VOIDED:
                     order.filled += int(row["size"])
                 order.trades[key] = final
-                if order.filled >= order.action["size"]:
+                if order.filled >= order.action["size"] and not row["flags"] & Flag.MORE:
                     self._end(order, int(row["ts_recv"]))
 
     def known(self) -> list[Known]:
@@ -94,14 +97,15 @@ class Orders:
     def as_data(self) -> list[list[Any]]:
         """As JSON knows it."""
         return [
-            [number, o.action.tobytes().hex(), o.key, o.filled, o.trades, o.ended] for number, o in self.by_id.items()
+            [number, o.action.tobytes().hex(), o.key, o.filled, o.trades, o.ended, o.acked]
+            for number, o in self.by_id.items()
         ]
 
     @classmethod
     def from_data(cls, data: Iterable[list[Any]]) -> Orders:
         """What `as_data` gave."""
         book = cls()
-        for number, action, key, filled, trades, ended in data:
+        for number, action, key, filled, trades, ended, acked in data:
             row = np.frombuffer(bytearray.fromhex(action), ACTION)[0]
-            book.by_id[int(number)] = Sent(row, key, filled, dict(trades), ended)
+            book.by_id[int(number)] = Sent(row, key, filled, dict(trades), ended, acked)
         return book

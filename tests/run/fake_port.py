@@ -40,6 +40,9 @@ class FakePort:
         self.prepared += requests
         return requests
 
+    def observe(self, events: np.ndarray) -> None:
+        pass
+
     def tell(self, kind: EventKind, action: Any, key: str, **more: int) -> None:
         row = {"kind": kind, "market": int(action["market"]), "aux": int(action["order_id"]), **more}
         self.emit(News(rows_of(row), (key,)))
