@@ -537,6 +537,8 @@ def settings_from(values: Mapping[str, Any], source: str) -> Settings:
 # ---------------------------------------------------------------------------------------------------------
 
 PACKAGED = "packaged defaults"
+NOT_IN_STUDIES = frozenset({"risk.ratelimitgovernor", "risk.strategysuitabilitygate"})
+"""Bots whose defaults are for a desk that begins with live money: they would throttle or refuse a study."""
 
 
 def settings_path(path: str | Path | None = None) -> Path | None:
@@ -558,13 +560,13 @@ def settings_path(path: str | Path | None = None) -> Path | None:
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read and check the configuration; see `settings_path` for which file.
 
-    The packaged defaults are every part at its default and every bot that has a module enforced at its defaults.
+    The packaged defaults are for studies: every part at its default, and every bot that has a module enforced at its
+    defaults, but for those of NOT_IN_STUDIES.
     """
     chosen = settings_path(path)
     if chosen is None:
-        return build_settings(
-            {b: Block(PACKAGED, {"mode": Entry("enforced", PACKAGED)}) for b in KERNEL_BOTS}, PACKAGED
-        )
+        modes = {b: "off" if b in NOT_IN_STUDIES else "enforced" for b in KERNEL_BOTS}
+        return build_settings({b: Block(PACKAGED, {"mode": Entry(m, PACKAGED)}) for b, m in modes.items()}, PACKAGED)
     try:
         text = chosen.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

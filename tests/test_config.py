@@ -236,6 +236,12 @@ def test_the_packaged_defaults_enforce_every_bot_that_has_a_module(tmp_path, mon
     }
 
 
+def test_the_packaged_defaults_throttle_no_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    off = {bot_id for bot_id, bot in load_settings().bots.items() if bot.mode is BotMode.OFF}
+    assert off == config.NOT_IN_STUDIES & set(KERNEL_BOTS)
+
+
 def test_home_is_the_variable_or_a_folder_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("POLYTRADERS_HOME", raising=False)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 WITHOUT_WALLET = {"risk.compliancegate": {"clearance_required": "false"}}
 """Bot -> parameters in force while no wallet trades: a simulated venue clears nobody."""
 
+SUITABILITY = "risk.strategysuitabilitygate"
+
 
 def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[dict[str, Any]]]:
     """The run's bots in pipeline order and their rows for the manifest (the runtime's own last).
@@ -36,6 +38,10 @@ def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[di
         if config.mode is BotMode.OFF:
             continue
         values = config.values if settings.run.mode == "live" else config.values | WITHOUT_WALLET.get(bot_id, {})
+        if bot_id == SUITABILITY:
+            from polytraders.risk.strategysuitabilitygate import class_of
+
+            values = values | {"strategy_class": str(max(int(values["strategy_class"]), class_of(chosen.id)))}
         members.append(PipelineBot(bot, config.mode.number, bot.spec.kernel_params(values), bool(config.warned)))
         rows[bot_id] = bot_row_of(bot.spec, config.mode, values)
     pipeline = order_bots(members)
