@@ -21,6 +21,7 @@ Modules:
 - `polytraders.engine.book`: One dense integer book per condition, in YES space.
 - `polytraders.engine.compile_errors`: What numba could not compile, said so that the author of a `decide` knows where, what, and what to write instead.
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
+- `polytraders.engine.gate`: The gate: what stands between a planned order and the wire when a person decides (`Gate.APPROVAL`).
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
 - `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.
@@ -70,6 +71,7 @@ Modules:
 - `polytraders.venue.orders.keys`: Keys and API credentials: where they come from, and that nothing ever shows one.
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
-- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's."""
+- `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
 
 __version__ = "0.1.0"
