@@ -1136,6 +1136,93 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #bbac8338
+register(
+    "exec.runtime",
+    """
+    5250 EXEC_DRY_RUN INFO
+    The order passed every check and would have been sent; this run sends nothing.
+    Your order would have been sent now; this is a rehearsal and nothing was sent.
+    Nothing to do, or start a run that trades.
+    5251 EXEC_PROPOSED INFO
+    The order passed every check and was put to a person; nothing is sent before the answer.
+    Your order waits for your approval.
+    Approve or reject it before it expires.
+    5252 EXEC_APPROVAL_AWAITED INFO
+    The order is covered by a proposal that nobody has answered yet.
+    Your order still waits for your approval.
+    Approve or reject it before it expires.
+    5253 EXEC_APPROVED INFO
+    The proposal was approved; the order goes out once risk and execution pass it again.
+    You approved this order.
+    Nothing to do.
+    5254 EXEC_APPROVAL_REJECTED HARD_REJECT
+    The proposal was rejected or its approval taken back; the like of it is not proposed again for a while.
+    Your order was not sent because it was rejected by a person.
+    Nothing to do.
+    5255 EXEC_APPROVAL_EXPIRED HARD_REJECT
+    The proposal was not answered in time, or the time that its approval covers is over.
+    Your order was not sent because its time to be approved or traded has passed.
+    Answer the next proposal in time, or let intents live longer.
+    5256 EXEC_APPROVAL_VOID_PRICE_MOVED HARD_REJECT
+    The price is further from the approved one than the approval tolerates; the approval is void.
+    Your order was not sent because the price moved after you approved it.
+    Look at the new proposal.
+    5257 EXEC_APPROVAL_VOID_SIZE_GREW HARD_REJECT
+    An order that takes became larger than what was approved; the approval is void.
+    Your order was not sent because it became larger after you approved it.
+    Look at the new proposal.
+    5258 EXEC_APPROVAL_VOID_CHANGED HARD_REJECT
+    What would be sent is not what was approved: other side or outcome, it takes, it may open, or another hash.
+    Your order was not sent because it is not the one you approved.
+    Look at the new proposal.
+    5259 EXEC_APPROVAL_SPENT INFO
+    As much as was approved has traded; more needs a new approval.
+    Everything you approved has been traded.
+    Nothing to do.
+    5350 EXEC_PROPOSAL_SUPERSEDED INFO
+    The order that is wanted has changed since it was proposed; a new proposal takes its place.
+    This proposal was withdrawn because the order it was for has changed.
+    Answer the newer proposal.
+    5351 EXEC_APPROVAL_WAITS INFO
+    An earlier order under the same approval may still trade; the next one waits until its end is known.
+    Your order waits until the exchange has confirmed the end of the one before it.
+    Nothing to do; the answer takes a fraction of a second.
+    5359 EXEC_APPROVAL_VOID_STOPPED HARD_REJECT
+    A kill switch is on: proposals and approvals of its scope are void.
+    Your order was not sent because an emergency stop is in force.
+    Find out what tripped it; what is still wanted afterwards is proposed again.
+    5352 EXEC_EXIT_TAKE_PROFIT INFO
+    The position's profit has reached the target; an order that closes it is proposed.
+    Your position has reached its profit target and is being closed.
+    Nothing to do.
+    5353 EXEC_EXIT_STOP_LOSS WARN
+    The position's loss has reached the limit; an order that closes it is proposed.
+    Your position has lost as much as it may and is being closed.
+    Nothing to do.
+    5354 EXEC_EXIT_TIME INFO
+    The market's scheduled end is near; an order that closes the position is proposed.
+    Your position is being closed because this market ends soon.
+    Nothing to do.
+    5355 EXEC_EXIT_LIQUIDITY WARN
+    The spread has widened beyond its limit while a position is held; an order that closes it is proposed.
+    Your position is being closed because this market is getting hard to trade.
+    Nothing to do.
+    5356 EXEC_EXIT_FORCED WARN
+    The portfolio or a person demands that the position be closed.
+    Your position is being closed because somebody asked for it.
+    Nothing to do; the request stands until it is taken back.
+    5357 EXEC_EXIT_UNWIND WARN
+    Risk wants the position unwound; an order that closes what is too much is proposed.
+    Part of your position is being closed because risk limits demand it.
+    Nothing to do.
+    5358 EXEC_EXIT_WAITS INFO
+    The position is to be closed, and its shares still stand behind orders or settlements that must end first.
+    Your position is being closed as soon as the orders before it have ended.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #v1c80058
 register(
     "",
@@ -1338,57 +1425,6 @@ register(
 )
 
 # %% ../nbs/01_reasons.ipynb #a673cd7c
-register(
-    "",
-    """
-    5540 EXEC_OUTCOME_UNKNOWN WARN
-    The request ended without an answer that proves anything, so the venue is asked for the order by its digest.
-    It is not known yet whether your order was placed; nothing is sent again until it is.
-    Wait for the outcome; if it stays open, look at the connection to the venue.
-    5541 EXEC_NOT_ARRIVED WARN
-    The order's request ended without an answer, and the venue neither lists the order nor a trade of it.
-    Your order did not reach the exchange.
-    Look at the connection to the venue if it happens often.
-    5542 EXEC_VENUE_RESTARTING WARN
-    The venue's matching engine is restarting (HTTP 425) and takes no requests.
-    Your order was not placed because the exchange is restarting.
-    Nothing: orders are made again once the exchange is back.
-    5543 EXEC_VENUE_RESTRICTED WARN
-    The venue takes only cancels, only post-only orders, or nothing for the moment (HTTP 503).
-    Your order was not placed because the exchange restricts trading for the moment.
-    Nothing: orders are made again once the exchange trades normally.
-    5544 EXEC_RATE_LIMITED WARN
-    The venue refused the request because of its rate limits (HTTP 429).
-    Your order was not placed because too many requests were sent.
-    Decide less often, quote fewer markets, or ask for a higher tier.
-    5545 EXEC_RATE_BUDGET WARN
-    The order would have had to wait too long for the request budget, so it was not sent.
-    Your order was held back because too many orders were made at once.
-    Decide less often, quote fewer markets, or ask for a higher tier.
-    5546 EXEC_DUPLICATE WARN
-    The venue says that it has this order already.
-    The exchange had this order already; it is looked up.
-    Nothing: it is looked up and not sent again.
-    5547 EXEC_TAKEN INFO
-    An order that takes is over: it traded what it was to trade, and nothing of it rests.
-    Your order traded in full.
-    Nothing.
-    5548 EXEC_STRAY_ORDER WARN
-    An order that was given up for lost stands at the venue after all; it is cancelled at once.
-    An order of yours turned up late at the exchange and is taken back.
-    Compare positions with the venue's; look at the connection to the venue.
-    5549 EXEC_CANCELLED_BY_VENUE WARN
-    The venue took the order off the book without being asked by us, such as after missed heartbeats.
-    The exchange withdrew your order.
-    Look at heartbeats and at the venue's announcements.
-    5550 EXEC_VENUE_UNREACHABLE HARD_REJECT
-    No connection to the venue could be made, so the request was not sent.
-    Your order was not sent because the exchange cannot be reached.
-    Check the network and the host names.
-    """,
-)
-
-# %% ../nbs/01_reasons.ipynb #330f2bfc
 register(
     "",
     """
@@ -1768,53 +1804,6 @@ register(
 )
 
 # %% ../nbs/01_reasons.ipynb #7bd11b7b
-register(
-    "",
-    """
-    6540 SEC_CLOCK_SKEW HARD_REJECT
-    This machine's clock and the venue's differ by more than signed requests allow.
-    Your order was not sent because the clock of this machine is wrong.
-    Set the clock by NTP.
-    6541 SEC_GEOBLOCKED HARD_REJECT
-    The venue does not take orders from the place this machine is in.
-    Your order was not sent because the exchange does not serve this location.
-    Trade only from where the venue's terms allow it.
-    6542 SEC_GEOBLOCK_UNKNOWN HARD_REJECT
-    The venue's answer about this place is missing, so no order may be sent.
-    Your order was not sent because it is not known whether the exchange serves this location.
-    Make the venue's geoblock page reachable.
-    6543 SEC_CLOSED_ONLY HARD_REJECT
-    The venue lets this account only close positions.
-    Your order was not sent because the account may only close positions.
-    Close positions, or ask the venue why.
-    6544 SEC_ALLOWANCE_MISSING HARD_REJECT
-    The exchange contract may not move enough of the account's pUSD.
-    Your order was not sent because the exchange is not allowed to use the account's money.
-    Approve the exchange contract for the amount to be traded.
-    6545 SEC_ACCOUNT_BANNED HARD_REJECT
-    The venue has banned the account.
-    Your order was not sent because the account is banned.
-    Ask the venue why.
-    6546 SEC_WALLET_NOT_ALLOWED HARD_REJECT
-    The venue does not take orders funded by this kind of wallet for this account.
-    Your order was not sent because the account must trade through its deposit wallet.
-    Set the wallet type to the deposit wallet, and fund it.
-    6547 SEC_CREDENTIALS_REFUSED HARD_REJECT
-    The venue does not accept the API key, secret or passphrase, or the request's signature.
-    Your order was not sent because the exchange refused the access data.
-    Derive the API credentials again from the key, and check the clock.
-    6548 SEC_SIGNATURE_REFUSED HARD_REJECT
-    The venue says that the order is not signed by who asks, or not by the wallet's owner.
-    Your order was not placed because its signature does not fit the account.
-    Check key, wallet and wallet type.
-    6549 SEC_WALLET_CODE_MISSING HARD_REJECT
-    There is no contract at the address of the wallet that is to pay.
-    Your order was not sent because the account's wallet is not deployed.
-    Deploy the wallet by a first deposit, or name the wallet that is in use.
-    """,
-)
-
-# %% ../nbs/01_reasons.ipynb #7c779947
 register(
     "",
     """
