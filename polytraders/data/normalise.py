@@ -569,12 +569,12 @@ class Normaliser:
             market.based, market.gap, market.doubt = False, True, 0
             if not market.down and not market.resolved:
                 market.down = True
-                self.log.row(EventKind.FEED_DOWN, market.index, flags=Flag.LAST)
+                self.log.row(EventKind.FEED_DOWN, market.index)
 
     def _confirmed(self, frame: dict[str, Any]) -> None:
         for market in self._named(frame):
             if market.based and not market.down:
-                self._confirm(market, Flag.LAST)
+                self._confirm(market)
 
     # -- external prices --------------------------------------------------------------------------
 

@@ -300,9 +300,10 @@ class MarketStream:
         self.counts[code] += len(fresh)
         self.samples.setdefault(code, why)
         named = [one.info.condition_id for one in fresh]
-        self._note({"event_type": "feed_down", "markets": named, "code": code, "why": why[:240]}, loud=True)
+        self._notes.append({"event_type": "feed_down", "markets": named, "code": code, "why": why[:240]})
         now = time.monotonic()
-        for one in fresh:
+        for one, condition in zip(fresh, named, strict=True):  # a message each: their rows end with Flag.LAST
+            self._note({"event_type": "feed_down", "markets": [condition], "code": code, "why": why[:240]})
             one.differs, one.times, one.absent = frozenset(), 0, 0
             one.losses = one.losses + 1 if one.up_at and now - one.up_at < 60 else 1
         self._changed.set()
@@ -605,8 +606,8 @@ class MarketStream:
                     self._kick(shard, "INTEL_FEED_SILENT", f"no data, and {why}")
                     return True
                 self._lose([one], "INTEL_BOOK_DISAGREES", why)
-        if equal:
-            self._note({"event_type": "confirmed", "markets": equal})
+        for condition in equal:
+            self._note({"event_type": "confirmed", "markets": [condition]})
         self.counts["books_confirmed"] += len(equal)
         return wrong
 
