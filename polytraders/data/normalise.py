@@ -74,10 +74,12 @@ def _number(value: Any) -> str:
 
 
 class _Pips(dict[Any, int]):
-    """Price as the wire spells it -> pips; remembers every spelling it has seen."""
+    """Price as the wire spells it -> pips; remembers every text it has seen. No other type is: 0 and false are equal."""
 
     def __missing__(self, text: Any) -> int:
-        pips = self[text] = price_pips(_number(text))
+        pips = price_pips(_number(text))
+        if isinstance(text, str):
+            self[text] = pips
         return pips
 
 
@@ -87,7 +89,9 @@ class _Micro(dict[Any, int]):
     def __missing__(self, text: Any) -> int:
         if len(self) > 500_000:
             self.clear()
-        micro = self[text] = size_micro(_number(text))
+        micro = size_micro(_number(text))
+        if isinstance(text, str):
+            self[text] = micro
         return micro
 
 

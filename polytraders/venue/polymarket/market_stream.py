@@ -67,7 +67,8 @@ PERSISTENT = 3
 TICK = 0.05
 """s between two looks at the clock."""
 BOOK_KINDS = frozenset({"book", "price_change", "tick_size_change", "none"})
-"""Messages without which our book may be wrong."""
+BOOK_FIELDS = frozenset({"bids", "asks", "price_changes", "changes", "new_tick_size"})
+"""Messages without which our book may be wrong: by their type, or by what they carry under a type nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,9 +451,7 @@ class MarketStream:
         """What findings about a message mean for the trust in the books."""
         for finding in findings:
             if finding.kind in (Problem.MALFORMED, Problem.UNKNOWN_TOKEN, Problem.UNKNOWN_TYPE):
-                kind = str(frame.get("event_type"))
-                shaped = ("bids" in frame and "asks" in frame) or "price_changes" in frame or "changes" in frame
-                if kind not in BOOK_KINDS and not shaped:
+                if str(frame.get("event_type") or "none") not in BOOK_KINDS and BOOK_FIELDS.isdisjoint(frame):
                     continue
                 lost = self._mentioned(frame)
                 if not lost and finding.kind is Problem.UNKNOWN_TOKEN:
