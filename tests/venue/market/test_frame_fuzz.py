@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import Counter
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from types import SimpleNamespace
 
 import orjson
@@ -126,6 +127,12 @@ class Model:
             raise LookupError
         return self.tokens[token]
 
+    def _price(self, value):
+        return _price(value, type(value)) if isinstance(value, (str, int, float)) else _price.__wrapped__(value, None)
+
+    def _size(self, value):
+        return _size(value, type(value)) if isinstance(value, (str, int, float)) else _size.__wrapped__(value, None)
+
     @staticmethod
     def _number(value):
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -137,18 +144,6 @@ class Model:
         if not number.is_finite() or number.adjusted() > 10 or number < 0 or number.as_tuple().exponent < -60:
             raise Unreadable
         return number
-
-    def _price(self, value):
-        number = self._number(value)
-        if number > 1 or number * ONE % 1:
-            raise Unreadable
-        return int(number * ONE)
-
-    def _size(self, value):
-        number = self._number(value)
-        if number * 10**6 % 1:
-            raise Unreadable
-        return int(number * 10**6)
 
     def _tick(self, value):
         if value is None:
@@ -207,6 +202,22 @@ class Model:
             if isinstance(entry.get("asset_id"), str) and entry["asset_id"] in self.tokens:
                 found.append(self.tokens[entry["asset_id"]][0])
         return found
+
+
+@lru_cache(4096)
+def _price(value, kind):
+    number = Model._number(value)
+    if number > 1 or number * ONE % 1:
+        raise Unreadable
+    return int(number * ONE)
+
+
+@lru_cache(4096)
+def _size(value, kind):
+    number = Model._number(value)
+    if number * 10**6 % 1:
+        raise Unreadable
+    return int(number * 10**6)
 
 
 class Truth:
