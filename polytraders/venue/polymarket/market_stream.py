@@ -144,7 +144,7 @@ class MarketStream:
         self.patience = patience or Patience()
         self.counts: Counter[str] = Counter()
         self.samples: dict[str, str] = {}
-        self.normaliser = Normaliser(Registry([]), gap=2**62)
+        self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)
         self._followed: list[_Followed] = []
         self._by_condition: dict[str, _Followed] = {}
         self._shards: list[_Shard] = []
