@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 
@@ -48,7 +49,7 @@ class Watcher:
             for info in self.infos
         ]
 
-    async def settled(self, timeout: float = 20.0) -> float:
+    async def settled(self, timeout: float = 90.0) -> float:
         """Wait until every market is up and every book the venue's; returns the seconds it took."""
         began = time.monotonic()
         while time.monotonic() - began < timeout:
@@ -64,3 +65,15 @@ async def listed(served: Served, *slugs: str) -> list[MarketInfo]:
     async with Reader() as read:
         found = await discovery.find(env, discovery.Wanted(slugs=slugs), read)
         return [ruled.info for ruled in await rules.load(env, found, read, now=time.time_ns())]
+
+
+async def trade_on(venue: Served, slug: str, times: int, dice: random.Random, pause: float = 0.0) -> None:
+    """Change levels of a market, never crossing: bids up to 0.49, asks from 0.51 on."""
+    for _ in range(times):
+        side = dice.choice(["BUY", "SELL"])
+        cents = dice.randint(30, 49) if side == "BUY" else dice.randint(51, 70)
+        size = dice.choice([0, 5, 10, 25.5, 100])
+        body = {"side": side, "price": f"0.{cents}", "size": str(size)}
+        await asyncio.to_thread(venue.admin, f"/markets/{slug}/level", **body)
+        if pause:
+            await asyncio.sleep(pause)
