@@ -59,6 +59,9 @@ Modules:
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
+- `polytraders.venue.chain.addresses`: The pinned table of the venue's contracts: what may be signed for, called, or allowed to take tokens.
+- `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
+- `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.intake`: From a posted order to one the kernel takes, or the refusal in the venue's words.

@@ -157,7 +157,7 @@ class Pinned(NamedTuple):
     """One contract of the table."""
 
     name: str
-    purposes: frozenset[str]  # of order, call, spender
+    purposes: frozenset[str]  # of order, call, spender, pause
     separator: str = ""  # EIP-712 domain separator, 64 hex digits; "" where nothing is signed for it
 
 
@@ -167,7 +167,7 @@ class Inputs(NamedTuple):
     chain_id: int
     contract: str  # 0x and 40 hex digits
     separator: str  # 64 hex digits, "" for a call
-    purpose: str  # order | call | spender
+    purpose: str  # order | call | spender | pause
     configured_chain: int
     allowed: Mapping[str, Pinned]  # small-letter address -> row, of the configured chain
     retired: frozenset[str]  # small-letter addresses of contracts that must never be used again
