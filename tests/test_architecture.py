@@ -117,9 +117,11 @@ STEP = tuple(
     f"polytraders.engine.{name}" for name in ("step", "matching", "ledger", "book", "fees", "rules", "state", "kernels")
 )
 KERNEL_FAMILIES = ("intel", "discovery", "strategies", "risk", "execution")
+JUDGES = (*KERNEL_FAMILIES, "security")
+"""Families whose bots are functions of what they are given, inside the step or outside it."""
 PURE = (
     *STEP,
-    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in KERNEL_FAMILIES),
+    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in JUDGES),
 )
 
 WORLD = {
