@@ -52,6 +52,7 @@ Modules:
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
+- `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
 - `polytraders.store.desk.intents`: Trade intents and the answers to them.
