@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, desk, report, research, run_log, runs, venue
+from polytraders.cli import bots, calibrate, data, desk, report, research, run_log, runs, serve, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command("universe", rich_help_panel="Desk")(desk.universe)
 app.add_typer(desk.intents_app, name="intents", rich_help_panel="Desk")
 app.add_typer(desk.switches_app, name="kill-switches", rich_help_panel="Desk")
 app.add_typer(desk.override_app, name="override", rich_help_panel="Desk")
+app.command("api", rich_help_panel="Desk")(serve.api)
 app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
 app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
