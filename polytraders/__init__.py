@@ -4,6 +4,7 @@ Modules:
 
 - `polytraders.api.app`: The routes. Each is a function over the desk that people also reach by the command line; nothing is decided here.
 - `polytraders.api.guard`: Who may call, how often, and what is put down of it: one ASGI layer around every route.
+- `polytraders.api.panels`: Live panels for operators: ipywidgets over the desk's store, for JupyterLab and for the console in a browser.
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
 - `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
