@@ -2,6 +2,9 @@
 
 Modules:
 
+- `polytraders.api.app`: The routes. Each is a function over the desk that people also reach by the command line; nothing is decided here.
+- `polytraders.api.guard`: Who may call, how often, and what is put down of it: one ASGI layer around every route.
+- `polytraders.api.panels`: Live panels for operators: ipywidgets over the desk's store, for JupyterLab and for the console in a browser.
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
 - `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
@@ -65,6 +68,7 @@ Modules:
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
+- `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
 - `polytraders.store.desk.intents`: Trade intents and the answers to them.

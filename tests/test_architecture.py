@@ -411,6 +411,8 @@ def test_help_imports_nothing_heavy():
     assert heavy_modules_after("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["backtest", "replay", "verify", "report", "data", "bots", "venue"])
+@pytest.mark.parametrize(
+    "command", ["backtest", "replay", "verify", "report", "data", "bots", "venue", "status", "intents", "db"]
+)
 def test_a_commands_help_imports_nothing_heavy(command: str):
     assert heavy_modules_after(command, "--help") <= TYPERS_OWN

@@ -32,6 +32,11 @@ class Answer:
         return asdict(self) | {"message": self.message, "action": lookup(self.code).action}
 
 
+def refusal(actor: Actor, channel: str, asked: Kind, subject: str, code: str, **details: Any) -> Entry:
+    """The action that says that something was asked for and not given."""
+    return Entry(Kind.REFUSED, actor, channel, subject, {"asked": str(asked), "code": code, **details})
+
+
 def refuse(
     tx: Transaction,
     now: int,
@@ -44,6 +49,5 @@ def refuse(
     **details: Any,
 ) -> Answer:
     """Refuse a request, and put that down."""
-    payload = {"asked": str(asked), "code": code, **details}
-    seq = append(tx, now, Entry(Kind.REFUSED, actor, channel, subject, payload))
+    seq = append(tx, now, refusal(actor, channel, asked, subject, code, **details))
     return Answer(False, code, subject, status, seq, details)

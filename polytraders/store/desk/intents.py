@@ -17,7 +17,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -37,9 +37,9 @@ from polytraders.contracts import (
 )
 from polytraders.errors import UsageError
 from polytraders.rows import Side
-from polytraders.store.desk.answers import Answer, refuse
+from polytraders.store.desk.answers import Answer, refusal, refuse
 from polytraders.store.desk.journal import SYSTEM, Entry, Kind, Write, append, clock
-from polytraders.store.desk.switches import covering
+from polytraders.store.desk.switches import armed_switches, covering
 from polytraders.store.sql import Database, Transaction
 
 OPEN = ("PENDING", "APPROVED")
@@ -204,33 +204,55 @@ def _entry(one: Proposal) -> Entry:
 
 def executed(desk: Database, trade_intent_id: str, order_key: str, now: int | None = None) -> Answer:
     """Say that an approved trade intent was handed to the venue as the order `order_key`."""
-    return _finish(desk, trade_intent_id, Kind.EXECUTE, "EXECUTED", "GOV_INTENT_EXECUTED", now, order_key=order_key)
+    return executed_many(desk, {trade_intent_id: order_key}, now)[0]
+
+
+def executed_many(desk: Database, keys: Mapping[str, str], now: int | None = None) -> list[Answer]:
+    """`executed` of several (trade intent -> order key), in one transaction."""
+    now = clock(now)
+    with desk.write() as tx:
+        found = _rows(tx, tuple(keys))
+        told = [_finished(found[id_], Kind.EXECUTE, "EXECUTED", "GOV_INTENT_EXECUTED", now, order_key=key)
+                for id_, key in keys.items()]  # fmt: skip
+        return _put_down(tx, now, told)
 
 
 def void(
     desk: Database, trade_intent_id: str, now: int | None = None, *, code: str = "GOV_INTENT_VOID", why: str = ""
 ) -> Answer:
     """Withdraw a trade intent that lost its ground (its reason went away, the step refused it after all)."""
-    return _finish(desk, trade_intent_id, Kind.VOID, "VOID", code, now, why=why)
-
-
-def _finish(desk: Database, id_: str, kind: Kind, status: str, code: str, now: int | None, **details: str) -> Answer:
     now = clock(now)
     with desk.write() as tx:
-        row = _row(tx, id_)
-        actor = Actor(kind="system", id=row["run_id"])
-        if row["status"] == status:
-            return Answer(True, row["code"], id_, status)
-        allowed = ("APPROVED",) if status == "EXECUTED" else OPEN
-        if row["status"] not in allowed:
-            return refuse(tx, now, actor, "run", kind, id_, "GOV_APPROVAL_NOT_PENDING", row["status"])
-        extra = {"order_key": details["order_key"]} if status == "EXECUTED" else {}
-        seq = _change(tx, now, kind, actor, "run", row, status, code, details, extra)
-        return Answer(True, code, id_, status, seq)
+        return _put_down(tx, now, [_finished(_row(tx, trade_intent_id), Kind.VOID, "VOID", code, now, why=why)])[0]
 
 
-def _change(
-    tx: Transaction,
+Told = tuple[Sequence[Entry], Answer]
+"""What is to be put down of a request, and its answer, which gets the place of the last of that."""
+
+
+def _put_down(tx: Transaction, now: int, told: Sequence[Told]) -> list[Answer]:
+    seq = append(tx, now, *(entry for entries, _ in told for entry in entries))
+    seq -= sum(len(entries) for entries, _ in told)
+    answers = []
+    for entries, answer in told:
+        seq += len(entries)
+        answers.append(replace(answer, seq=seq if entries else 0))
+    return answers
+
+
+def _finished(row: Mapping[str, Any], kind: Kind, status: str, code: str, now: int, **details: str) -> Told:
+    id_, actor = row["trade_intent_id"], Actor(kind="system", id=row["run_id"])
+    if row["status"] == status:
+        return (), Answer(True, row["code"], id_, status)
+    if row["status"] not in (("APPROVED",) if status == "EXECUTED" else OPEN):
+        code = "GOV_APPROVAL_NOT_PENDING"
+        return [refusal(actor, "run", kind, id_, code)], Answer(False, code, id_, row["status"])
+    extra = {"order_key": details["order_key"]} if status == "EXECUTED" else {}
+    entry = _changed(now, kind, actor, "run", row, status, code, details, extra)
+    return [entry], Answer(True, code, id_, status)
+
+
+def _changed(
     now: int,
     kind: Kind,
     actor: Actor,
@@ -241,11 +263,11 @@ def _change(
     payload: Mapping[str, Any],
     values: Mapping[str, Any] | None = None,
     *more: Write,
-) -> int:
+) -> Entry:
     changed = {"status": status, "code": code, "decided_ns": now, **(values or {})}
     told = {"code": code, "corr": row["corr"], "status": status, **payload}
     writes = [Write("trade_intents", (row["trade_intent_id"],), changed), *more]
-    return append(tx, now, Entry(kind, actor, channel, row["trade_intent_id"], told, row["run_id"], writes))
+    return Entry(kind, actor, channel, row["trade_intent_id"], told, row["run_id"], writes)
 
 
 # --------------------------------------------------------------------------------------- what a person does
@@ -275,45 +297,86 @@ def approve(
     GOV_APPROVAL_LATE, _HASH_MISMATCH, _NOT_PENDING, _PRICE_MOVED, _MARKET_STALE, _NO_PERSON or
     RISK_KILL_SWITCH_ACTIVE. Raises UsageError for an unknown id.
     """
-    now = clock(now)
+    seen = {} if shown is None else {trade_intent_id: shown}
+    return approve_many(
+        desk, [trade_intent_id], actor, channel, policy, now, shown=seen, comment=comment, policy_name=policy_name
+    )[0]
+
+
+def approve_many(
+    desk: Database,
+    ids: Sequence[str],
+    actor: Actor,
+    channel: str,
+    policy: Approvals,
+    now: int | None = None,
+    *,
+    shown: Mapping[str, str] | None = None,
+    comment: str | None = None,
+    policy_name: str | None = None,
+) -> list[Answer]:
+    """`approve` of several, each judged by itself, in one transaction; `shown`: trade intent -> the hash that was seen.
+
+    An unknown id refuses all of them.
+    """
+    now, ids = clock(now), tuple(dict.fromkeys(ids))
     with desk.write() as tx:
-        row = _row(tx, trade_intent_id)
+        found = _rows(tx, ids)
+        mine = _answers_of(tx, ids, actor)
+        armed = armed_switches(tx)
+        request = _Request(actor, channel, policy, now, comment, policy_name)
+        told = [_judged(tx, found[id_], request, mine.get(id_), armed, (shown or {}).get(id_)) for id_ in ids]
+        return _put_down(tx, now, told)
 
-        def no(code: str, status: str | None = None, **details: Any) -> Answer:
-            return refuse(
-                tx, now, actor, channel, Kind.APPROVE, trade_intent_id, code, status or row["status"], **details
-            )
 
-        mine = tx.row(
-            "SELECT approval_id, decision FROM approvals WHERE trade_intent_id = :id AND actor_kind = :kind "
-            "AND actor = :actor",
-            id=trade_intent_id,
-            kind=actor.kind,
-            actor=actor.id,
-        )
-        if mine is not None and mine["decision"] == "APPROVE" and row["status"] in (*OPEN, "EXECUTED"):
-            code = "GOV_APPROVAL_FIRST_OF_TWO" if row["status"] == "PENDING" else "GOV_APPROVAL_GIVEN"
-            return Answer(True, code, trade_intent_id, row["status"], 0, {"approval_id": mine["approval_id"]})
-        if row["status"] == "EXPIRED":
-            return no("GOV_APPROVAL_LATE")
-        if row["status"] != "PENDING":
-            return no("GOV_APPROVAL_NOT_PENDING")
-        if actor.kind == "bot" or (actor.kind == "system") != (channel == "policy" and bool(policy_name)):
-            return no("GOV_APPROVAL_NO_PERSON")
-        if now >= row["expires_ns"]:
-            _expire(tx, now, row)
-            return no("GOV_APPROVAL_LATE", "EXPIRED")
-        if shown is not None and shown != row["shown_hash"]:
-            return no("GOV_APPROVAL_HASH_MISMATCH")
-        if (switch := covering(tx, row)) is not None:
-            return no("RISK_KILL_SWITCH_ACTIVE", switch=switch)
-        fault, details = _market_fault(tx, row, policy, now)
-        if fault == "GOV_APPROVAL_PRICE_MOVED":
-            _change(tx, now, Kind.VOID, SYSTEM, channel, row, "VOID", fault, details)
-            return no(fault, "VOID", **details)
-        if fault:
-            return no(fault, **details)
-        return _count(tx, now, row, actor, channel, comment, policy_name, details)
+@dataclass(frozen=True, slots=True)
+class _Request:
+    actor: Actor
+    channel: str
+    policy: Approvals
+    now: int
+    comment: str | None
+    policy_name: str | None
+
+
+def _judged(
+    tx: Transaction,
+    row: Mapping[str, Any],
+    request: _Request,
+    mine: Mapping[str, Any] | None,
+    armed: Sequence[Mapping[str, Any]],
+    shown: str | None,
+) -> Told:
+    """One approval: what becomes of it (T1 ... T5)."""
+    id_, now, actor = row["trade_intent_id"], request.now, request.actor
+
+    def no(code: str, status: str | None = None, *before: Entry, **details: Any) -> Told:
+        entry = refusal(actor, request.channel, Kind.APPROVE, id_, code, **details)
+        return [*before, entry], Answer(False, code, id_, status or row["status"], 0, details)
+
+    if mine is not None and mine["decision"] == "APPROVE" and row["status"] in (*OPEN, "EXECUTED"):
+        code = "GOV_APPROVAL_FIRST_OF_TWO" if row["status"] == "PENDING" else "GOV_APPROVAL_GIVEN"
+        return (), Answer(True, code, id_, row["status"], 0, {"approval_id": mine["approval_id"]})
+    if row["status"] == "EXPIRED":
+        return no("GOV_APPROVAL_LATE")
+    if row["status"] != "PENDING":
+        return no("GOV_APPROVAL_NOT_PENDING")
+    by_policy = request.channel == "policy" and bool(request.policy_name)
+    if actor.kind == "bot" or (actor.kind == "system") != by_policy:
+        return no("GOV_APPROVAL_NO_PERSON")
+    if now >= row["expires_ns"]:
+        return no("GOV_APPROVAL_LATE", "EXPIRED", _expired(now, row))
+    if shown is not None and shown != row["shown_hash"]:
+        return no("GOV_APPROVAL_HASH_MISMATCH")
+    if (switch := covering(tx, row, armed)) is not None:
+        return no("RISK_KILL_SWITCH_ACTIVE", switch=switch)
+    fault, details = _market_fault(tx, row, request.policy, now)
+    if fault == "GOV_APPROVAL_PRICE_MOVED":
+        void = _changed(now, Kind.VOID, SYSTEM, request.channel, row, "VOID", fault, details)
+        return no(fault, "VOID", void, **details)
+    if fault:
+        return no(fault, **details)
+    return _counted(row, request, details)
 
 
 def _market_fault(tx: Transaction, row: Mapping[str, Any], policy: Approvals, now: int) -> tuple[str, dict[str, Any]]:
@@ -341,28 +404,21 @@ def _market_fault(tx: Transaction, row: Mapping[str, Any], policy: Approvals, no
     return "", seen
 
 
-def _count(
-    tx: Transaction,
-    now: int,
-    row: Mapping[str, Any],
-    actor: Actor,
-    channel: str,
-    comment: str | None,
-    policy_name: str | None,
-    seen: Mapping[str, Any],
-) -> Answer:
-    id_ = row["trade_intent_id"]
-    document, write = _answer_document(now, row, actor, channel, "APPROVE", comment, policy_name)
+def _counted(row: Mapping[str, Any], request: _Request, seen: Mapping[str, Any]) -> Told:
+    id_, now = row["trade_intent_id"], request.now
+    document, write = _answer_document(
+        now, row, request.actor, request.channel, "APPROVE", request.comment, request.policy_name
+    )
     given = row["given"] + 1
     final = given >= row["needed"]
     code = "GOV_APPROVAL_FIRST_OF_TWO"
     if final:
-        code = "GOV_APPROVAL_BY_POLICY" if channel == "policy" else "GOV_APPROVAL_GIVEN"
+        code = "GOV_APPROVAL_BY_POLICY" if request.channel == "policy" else "GOV_APPROVAL_GIVEN"
     payload = {"final": final, "approval_id": document.approval_id, "shown_hash": row["shown_hash"], **seen}
     status = "APPROVED" if final else "PENDING"
     values = {"given": given, "decided_ns": now if final else None}
-    seq = _change(tx, now, Kind.APPROVE, actor, channel, row, status, code, payload, values, write)
-    return Answer(True, code, id_, status, seq, {"approval_id": document.approval_id})
+    entry = _changed(now, Kind.APPROVE, request.actor, request.channel, row, status, code, payload, values, write)
+    return [entry], Answer(True, code, id_, status, 0, {"approval_id": document.approval_id})
 
 
 def _answer_document(
@@ -414,7 +470,7 @@ def reject(
             return Answer(True, row["code"], trade_intent_id, "REJECTED")
         late = row["status"] == "EXPIRED" or (row["status"] == "PENDING" and now >= row["expires_ns"])
         if row["status"] == "PENDING" and late:
-            _expire(tx, now, row)
+            append(tx, now, _expired(now, row))
         if row["status"] != "PENDING" or late or actor.kind != "operator":
             code = "GOV_APPROVAL_LATE" if late else "GOV_APPROVAL_NOT_PENDING"
             code = code if actor.kind == "operator" else "GOV_APPROVAL_NO_PERSON"
@@ -431,7 +487,7 @@ def reject(
             write = Write("approvals", (changed_mind["approval_id"],), write.values)
         payload = {"approval_id": document.approval_id, "comment": comment}
         code = "GOV_INTENT_REJECTED"
-        seq = _change(tx, now, Kind.REJECT, actor, channel, row, "REJECTED", code, payload, None, write)
+        seq = append(tx, now, _changed(now, Kind.REJECT, actor, channel, row, "REJECTED", code, payload, None, write))
         return Answer(True, code, trade_intent_id, "REJECTED", seq, {"approval_id": document.approval_id})
 
 
@@ -444,13 +500,12 @@ def expire(desk: Database, now: int | None = None) -> list[str]:
             return []
     with desk.write() as tx:
         rows = tx.rows(due, now=now)
-        for row in rows:
-            _expire(tx, now, row)
+        append(tx, now, *(_expired(now, row) for row in rows))
     return [row["trade_intent_id"] for row in rows]
 
 
-def _expire(tx: Transaction, now: int, row: Mapping[str, Any]) -> None:
-    _change(tx, now, Kind.EXPIRE, SYSTEM, "policy", row, "EXPIRED", "GOV_INTENT_EXPIRED", {})
+def _expired(now: int, row: Mapping[str, Any]) -> Entry:
+    return _changed(now, Kind.EXPIRE, SYSTEM, "policy", row, "EXPIRED", "GOV_INTENT_EXPIRED", {})
 
 
 def auto_approve(desk: Database, trade_intent_id: str, policy: Approvals, now: int | None = None) -> Answer | None:
@@ -493,11 +548,38 @@ def _covered(tx: Transaction, row: Mapping[str, Any], policy: Approvals, now: in
 # ------------------------------------------------------------------------------------------------- looking
 
 
+_MANY = 200
+
+
+def _some(tx: Transaction, query: str, ids: Sequence[str], **values: Any) -> list[dict[str, Any]]:
+    """The rows of a query whose {ids} are these, however many."""
+    rows = []
+    for first in range(0, len(ids), _MANY):
+        named = {f"i{n}": id_ for n, id_ in enumerate(ids[first : first + _MANY])}
+        rows += tx.rows(query.format(ids=", ".join(f":{name}" for name in named)), **named, **values)
+    return rows
+
+
+def _rows(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    rows = _some(tx, "SELECT * FROM trade_intents WHERE trade_intent_id IN ({ids})", ids)
+    found = {row["trade_intent_id"]: row for row in rows}
+    for id_ in ids:
+        if id_ not in found:
+            raise UsageError("no trade intent has this id", where=id_, mend="polytraders intents list --all")
+    return found
+
+
 def _row(tx: Transaction, id_: str) -> dict[str, Any]:
-    row = tx.row("SELECT * FROM trade_intents WHERE trade_intent_id = :id", id=id_)
-    if row is None:
-        raise UsageError("no trade intent has this id", where=id_, mend="polytraders intents list --all")
-    return row
+    return _rows(tx, [id_])[id_]
+
+
+def _answers_of(tx: Transaction, ids: Sequence[str], actor: Actor) -> dict[str, dict[str, Any]]:
+    """What this actor answered already, by trade intent."""
+    query = (
+        "SELECT trade_intent_id, approval_id, decision FROM approvals "
+        "WHERE trade_intent_id IN ({ids}) AND actor_kind = :kind AND actor = :actor"
+    )
+    return {row["trade_intent_id"]: row for row in _some(tx, query, ids, kind=actor.kind, actor=actor.id)}
 
 
 def find(desk: Database, ref: str) -> str:

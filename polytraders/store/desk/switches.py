@@ -135,9 +135,14 @@ def _covers(tx: Transaction, scope: str, target: str, row: Mapping[str, Any]) ->
     return any(bot == target if scope == "bot" else bot.partition(".")[0] == target for bot in bots)
 
 
-def covering(tx: Transaction, row: Mapping[str, Any]) -> str | None:
-    """The id of an armed switch that stops this trade intent; None when none does."""
-    for switch in tx.rows("SELECT switch_id, scope, target FROM switches WHERE state = 'armed' ORDER BY switch_id"):
+def armed_switches(tx: Transaction) -> list[dict[str, Any]]:
+    """switch_id, scope and target of each switch that is on."""
+    return tx.rows("SELECT switch_id, scope, target FROM switches WHERE state = 'armed' ORDER BY switch_id")
+
+
+def covering(tx: Transaction, row: Mapping[str, Any], armed: Iterable[Mapping[str, Any]]) -> str | None:
+    """The id of the first of these switches that stops this trade intent; None when none does."""
+    for switch in armed:
         if _covers(tx, switch["scope"], switch["target"], row):
             return switch["switch_id"]
     return None
