@@ -196,7 +196,8 @@ def _unsafe_row(markets, events, now, bots):
             return i
         now = row.ts_recv
         if m < 0:
-            whole = kind == EventKind.CLOCK or kind == EventKind.SWITCH
+            whole = kind == EventKind.CLOCK or kind == EventKind.SWITCH or kind == EventKind.SIGNAL
+            whole |= kind == EventKind.EXIT
             if not whole and kind != EventKind.FEED_UP and kind != EventKind.FEED_DOWN:
                 return i
         elif kind >= EventKind.LEVEL and kind <= EventKind.TRADE:

@@ -111,6 +111,10 @@ def draw_case(r: random.Random, *, sound: bool = False) -> dict[str, Any]:
     case["position"] |= fill
     case["intent"] |= standing
     case["account"]["fills"] = r.choice([0, r.randint(0, 50_000)])
+    case["account"]["api_errors"] = r.choice([0] * 9 + [r.randint(0, MICRO)])
+    case["account"]["shortfall"] = r.choice([0] * 9 + [r.randint(-5 * MICRO, 5 * MICRO)])
+    case["market"]["switch"] = r.choice([0] * 19 + [64])
+    case["intent"]["reduce_only"] = r.choice([0, 0, 0, 1])
     return case
 
 
