@@ -563,11 +563,11 @@ class Receipts:
         """What a person or the runner decided. Who it was stands in the store, beside this."""
         details: dict[str, Any] = {}
         if kind is EventKind.APPROVAL:
-            said = rows.Answer(row.size)
+            said = _SAID.get(row.size, rows.Answer.EXPIRED)  # the step takes what it does not know for a no
             code, topic, text = _ANSWER_CODES[said], "Approval", f"A proposal was answered: {said.name}."
             details = {"intent_id": intent_of(self.run_id, row.aux), "answer": said.name}
         elif kind is EventKind.SWITCH:
-            scope = rows.Scope(row.aux).name if row.aux in rows.Scope else str(row.aux)
+            scope = _SCOPES.get(row.aux, str(row.aux))
             armed = "armed" if row.size else "cleared"
             code = (row.ref or Code.RISK_KILL_SWITCH_ACTIVE) if row.size else Code.RISK_TRADING_ALLOWED
             topic, text = "KillSwitch", f"A kill switch was {armed}: {scope}."
@@ -658,6 +658,8 @@ _MARKET_EVENTS = (
 """What is told of a market, not of an order."""
 _OPERATOR_EVENTS = (EventKind.APPROVAL, EventKind.SWITCH, EventKind.EXIT)
 """What a person or the runner decided."""
+_SCOPES = {scope.value: scope.name for scope in rows.Scope}
+_SAID = {said.value: said for said in rows.Answer}
 _ANSWER_CODES = {
     rows.Answer.APPROVED: Code.EXEC_APPROVED,
     rows.Answer.REJECTED: Code.EXEC_APPROVAL_REJECTED,
