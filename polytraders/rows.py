@@ -27,7 +27,7 @@ class EventKind(IntEnum):
     TICK_SIZE = 5  # price = new tick in pips, aux = old tick in pips
     STATUS = 6  # aux = Status
     RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000), aux = 1: paid by a later REDEMPTION
-    SIGNAL = 8  # aux = Signal, size = value x 1e6; market = -1 for one of the whole run
+    SIGNAL = 8  # aux = signal number (the platform's own: Signal), size = value x 1e6; market = -1: of the whole run
     CLOCK = 9  # time passed and nothing else
     ORDER_ACK = 10  # aux = order id: accepted and resting, or with Flag.DELAYED waiting out the taker delay
     ORDER_REJECT = 11  # aux = order id, size = reason-code number
@@ -47,7 +47,19 @@ class EventKind(IntEnum):
     SPLIT = 25  # size = micro-shares of both outcomes made from cash, aux = action id; size 0 = refused
     MERGE = 26  # size = micro-shares of both outcomes turned into cash, aux = action id; size 0 = refused
     CONVERT = 27  # size = micro-shares of NO converted in each market of the index set, price = that set; 0 = refused
-    EXIT = 28  # size = 1: the position here (market = -1: every one) is to be closed, 0: no longer. See engine.exits
+    FLAGS = 28  # size = Listed bits of this market: in force from here on
+    EXIT = 29  # size = 1: the position here (market = -1: every one) is to be closed, 0: no longer. See engine.exits
+
+
+class Listed(IntEnum):
+    """Bits of Market.flags: what the desk's lists and the venue's metadata hold against a market. 0 = nothing."""
+
+    UNVETTED = 1  # the lists could not be read for it: nobody knows what they say
+    BANNED = 2  # on the desk's blacklist
+    INELIGIBLE = 4  # its category is closed to this wallet
+    DISPUTED = 8  # its resolution was disputed before, or that of its like
+    NO_SOURCE = 16  # its rules name no source that it is resolved from
+    SINGLE_SOURCE = 32  # it is resolved from one feed only
 
 
 class Scope(IntEnum):
@@ -71,10 +83,10 @@ class Scope(IntEnum):
 
 
 class Signal(IntEnum):
-    """Number of a SIGNAL that the platform itself sends."""
+    """Number of a SIGNAL that the platform itself sends. Those of a desk's own feeds are 0 or more."""
 
-    API_ERROR_RATE = 1  # run: share of the last five minutes' calls to the venue that failed, 0 ... 1
-    WALLET_SHORTFALL = 2  # run: pUSD that the wallet has less than our books after reconciliation, holdings at mid
+    API_ERROR_RATE = -1  # run: share of the last five minutes' calls to the venue that failed, 0 ... 1
+    WALLET_SHORTFALL = -2  # run: pUSD that the wallet has less than our books after reconciliation, holdings at mid
 
 
 class Answer(IntEnum):
@@ -99,6 +111,7 @@ class Flag(IntEnum):
     INFERRED = 4  # not in the recording: derived from what surrounds it
     MAKER = 8  # fills: our order was resting
     GAP = 16  # first row after a gap in the recording
+    MORE = 64  # fills: the order goes on though it is whole; its CANCEL will end it (a taking buy spends its money)
     DELAYED = 32  # acks: the order takes, so it is matched when the market's taker delay is over
 
 

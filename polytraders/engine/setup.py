@@ -17,7 +17,9 @@ from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
 from polytraders.units import NS_PER_S
 
-WHOLE_RUN = tuple(rows.EventKind[name] for name in ("SIGNAL", "CLOCK", "SWITCH", "FEED_UP", "FEED_DOWN", "EXIT"))
+WHOLE_RUN = tuple(
+    rows.EventKind[name] for name in ("SIGNAL", "CLOCK", "SWITCH", "CONFIG", "FEED_UP", "FEED_DOWN", "EXIT")
+)
 """Kinds of rows that may speak of all markets (market -1)."""
 KILL_SWITCH = "risk.killswitch"
 """Id of the bot that judges orders while a switch is armed; a run without it lets none pass."""
@@ -107,6 +109,8 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
         row.taker_delay = getattr(info, "taker_delay", 0)  # logs from before it was known have none
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
+        # a description that does not say was not held against the lists
+        row.flags = getattr(info, "flags", rows.Listed.UNVETTED)
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
         row.best[:] = NO_BID, NO_ASK
@@ -211,7 +215,7 @@ def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "e
     refuse((kind < 1) | (kind > max(rows.EventKind)), "unknown event kind", "kind is one of rows.EventKind")
     refuse((market < -1) | (market >= len(infos)), "unknown market", f"market lies in -1 ... {len(infos) - 1}")
     whole = (market < 0) & ~np.isin(kind, WHOLE_RUN)
-    rule = "market -1 only for clock, switch, feed, signal and exit"
+    rule = "market -1: clock, switch, config, feed, signal and exit rows"
     refuse(whole, "a row for all markets of a kind that needs one", rule)
     priced = (kind >= rows.EventKind.LEVEL) & (kind <= rows.EventKind.TRADE)
     grid = np.array([info.grid for info in infos], np.int64)[np.maximum(market, 0)]

@@ -61,6 +61,7 @@ from polytraders.engine.state import (
     N_CHAIN,
     N_CHANGED,
     N_DECISIONS,
+    N_PARAMS,
     N_SAMPLES,
     N_SLOTS,
     PENDING_CANCEL,
@@ -69,6 +70,7 @@ from polytraders.engine.state import (
     WANT_QUOTE,
     WATCH,
     clear_targets,
+    count_sent,
     records,
     two_sided,
 )
@@ -571,6 +573,8 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
+    count_sent(account, market.now)
+    count_sent(position, market.now)
     account.open_orders += 1
     position.open_orders += 1
     _decay_recent(account, market.now)
@@ -1175,7 +1179,7 @@ def _on_order_event(state, out, market, event):
         position.last_fill_price = event.price if order.outcome == Outcome.YES else ONE - event.price
         position.last_fill_side = order.side if order.outcome == Outcome.YES else 1 - order.side
         position.last_fill_size = size
-        if order.filled >= order.size:
+        if order.filled >= order.size and event.flags & Flag.MORE == 0:
             _finish_order(clock, account, position, state.slots, state.taking, state.free, state.proposals, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
             settle(account, position, market.payout, market.redeeming)
@@ -1228,11 +1232,18 @@ def _on_sets(account, markets, positions, market, event):
 
 @njit
 def _on_signal(account, event):
-    """What the runner measured outside the step. Other signals are the strategies' own: nothing is kept of them."""
+    """What the runner measured outside the step. Nothing is kept of a desk's own signals."""
     if event.aux == Signal.API_ERROR_RATE:
         account.api_errors = event.size
     elif event.aux == Signal.WALLET_SHORTFALL:
         account.shortfall = event.size
+
+
+@inline
+def _configure(state, event):
+    """Put a value into a bot's parameter slot. A row for a bot or a slot that is not there changes nothing."""
+    if 0 <= event.aux < state.clock[0].n_bots and 0 <= event.price < N_PARAMS:
+        state.params[event.aux].v[event.price] = event.size
 
 
 @inline
@@ -1247,12 +1258,15 @@ def consume(state, out, event):
     if event.market < 0:
         if kind == EventKind.SWITCH:
             switch_run(state.account[0], state.bots, clock.n_bots, event)
-        elif kind == EventKind.SIGNAL:  # what rests is judged again; a quiet market has nothing to judge
-            _on_signal(state.account[0], event)
-            for i in range(clock.n_markets):
-                if state.positions[i].open_orders > 0:
-                    touch(state, state.markets[i], event.ts_recv)
+        elif kind == EventKind.SIGNAL:
+            if event.aux < 0:  # what rests is judged again; a market without orders has nothing to judge
+                _on_signal(state.account[0], event)
+                for i in range(clock.n_markets):
+                    if state.positions[i].open_orders > 0:
+                        touch(state, state.markets[i], event.ts_recv)
             return
+        elif kind == EventKind.CONFIG:
+            _configure(state, event)
         for i in range(clock.n_markets):
             if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
                 state.markets[i].feed_up = kind == EventKind.FEED_UP
@@ -1279,7 +1293,7 @@ def consume(state, out, event):
     elif kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
         market.feed_up = kind == EventKind.FEED_UP
     elif kind == EventKind.CONFIG:
-        state.params[event.aux].v[event.price] = event.size
+        _configure(state, event)
     elif kind == EventKind.FEES:
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
     elif kind == EventKind.TAKER_DELAY:
@@ -1301,14 +1315,17 @@ def consume(state, out, event):
         redeem(state.account[0], state.positions[event.market])
         market.redeeming = 0
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind == EventKind.FLAGS:
+        market.flags = event.size
     elif kind == EventKind.EXIT:
         state.positions[event.market].forced = event.size
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     if event.flags & Flag.LAST:
-        answer = kind >= EventKind.ORDER_ACK and (kind <= EventKind.CANCEL or kind >= EventKind.SPLIT)
-        answer = answer and kind != EventKind.EXIT
+        answer = kind >= EventKind.ORDER_ACK and (
+            kind <= EventKind.CANCEL or EventKind.SPLIT <= kind <= EventKind.CONVERT
+        )
         # Without a grid and without latency an answer is there 1 ns after the decision that caused it: to decide upon
         # it at once could go on for ever, so it waits for the next message.
         if not answer or clock.interval > 0 or event.ts_recv > market.prev_now + LEAST_RESPONSE:
