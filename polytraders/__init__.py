@@ -25,6 +25,7 @@ Modules:
 - `polytraders.engine.backtest`: Drive the step over a stream: through the simulated venue (`simulate`) or alone (`feed`).
 - `polytraders.engine.book`: One dense integer book per condition, in YES space.
 - `polytraders.engine.compile_errors`: What numba could not compile, said so that the author of a `decide` knows where, what, and what to write instead.
+- `polytraders.engine.exits`: Exits that the system itself proposes: when a position is to be closed, and by which order.
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
 - `polytraders.engine.gate`: The gate: what stands between a planned order and the wire when a person decides (`Gate.APPROVAL`).
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
@@ -35,10 +36,12 @@ Modules:
 - `polytraders.engine.loop`: The compiled loops that drive the step: the backtest with its simulated venue, and the bare event feed.
 - `polytraders.engine.matching`: The simulated venue: what Polymarket's operator would have done with our orders on this tape.
 - `polytraders.engine.plan`: What execution bots that would rather keep the working order have in common.
+- `polytraders.engine.prints`: Prints that arrive after the loss of depth they made: the venue's order of the two, put right.
 - `polytraders.engine.probe`: One bot under the lamp: build the records a kernel reads from a few numbers, call it, read what it wrote.
 - `polytraders.engine.rules`: Order rules of the venue that both sides of the wire must know: lifetime, least money, decimals.
 - `polytraders.engine.state`: What the step knows: a handful of record arrays, owned by the step and written by nobody else.
 - `polytraders.engine.step`: The step: everything that decides. Backtest, replay, paper, shadow and live run this code and no other.
+- `polytraders.engine.switches`: Kill switches by scope: what a SWITCH row does to the state, and to whom it speaks (see rows.Scope).
 - `polytraders.errors`: The few error classes of the platform; each is one message a person can act on.
 - `polytraders.report.analysis`: A run's log as tidy tables: fills, markouts, profit and loss, orders, decisions, quality of the data.
 - `polytraders.report.charts`: The report's charts: plotly figures whose title is their message.

@@ -93,6 +93,33 @@ class Engine(Part):
         return units.size_micro(self.merge_shares)
 
 
+class Exits(Part):
+    """When the system itself proposes to close a position."""
+
+    enabled: bool = Field(False, description="propose exits at all")
+    take_profit_pct: Exact = Field(Decimal(10), ge=0, le=1_000, decimal_places=2, description="% of cost; 0 = never")
+    stop_loss_pct: Exact = Field(Decimal(5), ge=0, le=100, decimal_places=2, description="% of cost at mid; 0 = never")
+    time_exit_h: int = Field(48, ge=0, le=8_760, description="hours before the scheduled end; 0 = never")
+    max_spread_bps: int = Field(1_000, ge=0, le=10_000, description="bps of 1 pUSD: leave when wider; 0 = never")
+    slippage_bps: int = Field(200, ge=0, le=5_000, description="bps of 1 pUSD below the bid that a forced exit takes")
+    pause_s: int = Field(3_600, ge=0, le=864_000, description="s the strategy stays out after an exit")
+    follow_unwinder: bool = Field(True, description="close what risk.inventoryunwinder wants gone")
+
+    def terms(self) -> dict[str, int] | None:
+        """What `engine.setup.new_state` takes: bps, ns and pips; None when off."""
+        if not self.enabled:
+            return None
+        return {
+            "take_profit": int(self.take_profit_pct * 100),
+            "stop_loss": int(self.stop_loss_pct * 100),
+            "before_end": self.time_exit_h * 3_600 * units.NS_PER_S,
+            "exit_spread": self.max_spread_bps,
+            "exit_slippage": self.slippage_bps,
+            "exit_pause": self.pause_s * units.NS_PER_S,
+            "unwind": int(self.follow_unwinder),
+        }
+
+
 class Portfolio(Part):
     """The account a run trades."""
 
@@ -117,6 +144,9 @@ class Simulated(Part):
     )
     partial_fills: bool = Field(True, description="a trade smaller than our order fills a part of it")
     liquidity: Literal["consumed", "recorded"] = Field("consumed", description="what our takers find after our takers")
+    print_lag_ms: int = Field(
+        0, ge=0, le=1_000, description="how long after the loss of depth it made a print may come; 0 = as recorded"
+    )
     taker_delay: Literal["market", "none"] = Field("market", description="how long a crossing order is held")
     latency_model: Literal["constant", "lognormal", "recorded"] = Field(
         "constant", description="how long messages take"
@@ -150,6 +180,10 @@ class Simulated(Part):
     @property
     def settlement_delay_ns(self) -> int:
         return self.settlement_delay_ms * units.NS_PER_MS
+
+    @property
+    def print_lag_ns(self) -> int:
+        return self.print_lag_ms * units.NS_PER_MS
 
     @property
     def trade_share_ppm(self) -> int:
@@ -243,6 +277,7 @@ class Report(Part):
 PARTS: dict[str, type[Part]] = {
     "run": Run,
     "engine": Engine,
+    "exits": Exits,
     "portfolio": Portfolio,
     "venue.simulated": Simulated,
     "data": Data,
@@ -431,6 +466,7 @@ class Settings:
 
     run: Run
     engine: Engine
+    exits: Exits
     portfolio: Portfolio
     venue: Venue
     data: Data
@@ -505,6 +541,7 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
     return Settings(
         run=parts.get("run", Run()),
         engine=parts.get("engine", Engine()),
+        exits=parts.get("exits", Exits()),
         portfolio=parts.get("portfolio", Portfolio()),
         venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
         data=parts.get("data", Data()),

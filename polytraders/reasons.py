@@ -559,6 +559,18 @@ register(
     Market data is lost or too old while positions are open; the kill switch latches.
     Trading was stopped because live prices are missing while positions are open.
     Restore the feed, compare positions with the venue, then reset the switch by hand.
+    4250 RISK_API_ERROR_RATE_BREACH HARD_REJECT
+    Too large a share of recent calls to the venue's interfaces failed; the kill switch latches.
+    Trading was stopped because the exchange's interfaces keep failing.
+    See which calls fail and why, compare open orders with the venue, then reset the switch by hand.
+    4251 RISK_WALLET_SHORTFALL HARD_REJECT
+    The wallet holds less than our books say, beyond what is tolerated; the kill switch latches.
+    Trading was stopped because money or shares are missing at the exchange.
+    Reconcile fills, transfers and allowances with the venue, then reset the switch by hand.
+    4252 RISK_STOPPED_REDUCING WARN
+    A kill switch is on and the plan lets positions be closed: this order only closes.
+    Trading is stopped; this order goes on because it only closes what you hold.
+    Find out what tripped the switch; a person must reset it.
     """,
 )
 
@@ -1212,6 +1224,10 @@ register(
     The portfolio or a person demands that the position be closed.
     Your position is being closed because somebody asked for it.
     Nothing to do; the request stands until it is taken back.
+    5150 EXEC_EXIT_PAUSE INFO
+    A position of this market was closed by the system a short while ago; the strategy pauses here.
+    This market rests for a while after your position in it was closed.
+    Nothing to do, or shorten the pause in the configuration.
     5357 EXEC_EXIT_UNWIND WARN
     Risk wants the position unwound; an order that closes what is too much is proposed.
     Part of your position is being closed because risk limits demand it.

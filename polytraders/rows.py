@@ -27,7 +27,7 @@ class EventKind(IntEnum):
     TICK_SIZE = 5  # price = new tick in pips, aux = old tick in pips
     STATUS = 6  # aux = Status
     RESOLUTION = 7  # price = payout of one YES share in pips (0, 5 000 or 10 000), aux = 1: paid by a later REDEMPTION
-    SIGNAL = 8  # aux = signal number, size = value x 1e6
+    SIGNAL = 8  # aux = signal number (the platform's own: Signal), size = value x 1e6; market = -1: of the whole run
     CLOCK = 9  # time passed and nothing else
     ORDER_ACK = 10  # aux = order id: accepted and resting, or with Flag.DELAYED waiting out the taker delay
     ORDER_REJECT = 11  # aux = order id, size = reason-code number
@@ -37,7 +37,7 @@ class EventKind(IntEnum):
     CANCEL = 15  # aux = order id, size = reason-code number: the order is no longer on the book
     BALANCE = 16  # size = cash in micro-pUSD as the venue reports it
     APPROVAL = 17  # aux = a proposal's correlation number, market = its own, size = Answer: see below
-    SWITCH = 18  # aux = switch number, size = 1 armed, 0 cleared
+    SWITCH = 18  # aux = Scope, price = its subject, size = 1 armed, 0 cleared, ref = reason-code number, 0 = a person
     CONFIG = 19  # aux = bot number, price = parameter slot, size = new kernel value
     FEED_UP = 20  # market data of this market (or of all, market = -1) is live again
     FEED_DOWN = 21  # market data of this market (or of all, market = -1) is lost
@@ -48,6 +48,7 @@ class EventKind(IntEnum):
     MERGE = 26  # size = micro-shares of both outcomes turned into cash, aux = action id; size 0 = refused
     CONVERT = 27  # size = micro-shares of NO converted in each market of the index set, price = that set; 0 = refused
     FLAGS = 28  # size = Listed bits of this market: in force from here on
+    EXIT = 29  # size = 1: the position here (market = -1: every one) is to be closed, 0: no longer. See engine.exits
 
 
 class Listed(IntEnum):
@@ -59,6 +60,33 @@ class Listed(IntEnum):
     DISPUTED = 8  # its resolution was disputed before, or that of its like
     NO_SOURCE = 16  # its rules name no source that it is resolved from
     SINGLE_SOURCE = 32  # it is resolved from one feed only
+
+
+class Scope(IntEnum):
+    """How far a SWITCH reaches, with `market` and `price` of its row.
+
+    Armed, no order leaves in its scope and the working ones are cancelled at the next decision; cancels always pass.
+    Each switch is cleared by itself, by a row like the one that armed it; the step clears none. Clearing the global
+    one also takes back what a risk bot latched. A plan may let sales that are marked reduce-only pass
+    (`risk.killswitch` reduce_after_trip), but not with a bot or family off.
+    """
+
+    GLOBAL = 0  # market -1
+    PORTFOLIO = 1  # market -1: the run's portfolio
+    CLUSTER = 2  # a market and all others of its event; price = number of the cluster, 0 ... 31. More events: more rows
+    STRATEGY = 3  # market -1: the run's strategy
+    FAMILY = 4  # market -1; price = 0 ... 6: intel, disc, strat, risk, exec, sec, gov
+    BOT = 5  # market -1; price = index in the run's bot table. A pipeline with a bot off is not the one that was
+    # tested, so bot and family switches stop all orders of the run, as a risk bot that says no would
+    MARKET = 6  # a market
+    FEED = 7  # market -1: all that the run hears; else one market of it, price = number of the feed, 0 ... 15
+
+
+class Signal(IntEnum):
+    """Number of a SIGNAL that the platform itself sends. Those of a desk's own feeds are 0 or more."""
+
+    API_ERROR_RATE = -1  # run: share of the last five minutes' calls to the venue that failed, 0 ... 1
+    WALLET_SHORTFALL = -2  # run: pUSD that the wallet has less than our books after reconciliation, holdings at mid
 
 
 class Answer(IntEnum):

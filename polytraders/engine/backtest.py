@@ -7,7 +7,7 @@ log, a manifest and a summary is `polytraders.run.backtest`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from polytraders.engine.latency import Latency
 from polytraders.engine.ledger import identity_gap
 from polytraders.engine.loop import CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
 from polytraders.engine.matching import QUEUE_MODELS, Venue, new_venue
+from polytraders.engine.prints import pair_prints, venue_order
 from polytraders.engine.setup import INTENT_TTL, TOLERANCE, MarketLike, Pipeline, check_events, new_state
 from polytraders.engine.state import State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
@@ -47,6 +48,7 @@ class VenueModel:
     settlement_delay: int = 0  # ns from a match to its confirmation
     ghost_rate: int = 0  # ppm of fills that the chain refuses
     ghost_seed: int = 0
+    print_lag: int = 0  # ns a print may come after the loss of depth it made: see engine.prints
 
     def names(self) -> dict[str, str]:
         """Model by role, as words for people."""
@@ -62,6 +64,8 @@ class VenueModel:
         if self.settlement_delay or self.ghost_rate:
             settlement = f"provisional for {self.settlement_delay / 1e6:g} ms, then {self.ghost_rate} ppm voided"
             settlement += f" (seed {self.ghost_seed})" if self.ghost_rate else ""
+        if self.print_lag:
+            queue += f"; prints up to {self.print_lag / 1e6:g} ms after their loss of depth come before it"
         return {
             "queue": queue,
             "latency": latency,
@@ -193,6 +197,7 @@ class Prepared:
     order: np.ndarray  # int64[n] that order, empty when it is the receive order
     fees: bool  # what of the venue's models is in it, see `VenueModel`
     redemption_delay: int  # ns
+    print_lag: int = 0  # ns
 
 
 def prepare(
@@ -208,8 +213,12 @@ def prepare(
     if not len(events):
         raise ValueError("a backtest needs at least one event")
     events = np.ascontiguousarray(_under(venue, events))
-    times, order = loop.venue_schedule(_plain(events), len(infos))
-    return Prepared(events, tuple(infos), times, order, venue.fees, venue.redemption_delay)
+    if venue.print_lag > 0:
+        times, _ = loop.venue_times(_plain(events), len(infos))
+        times, order = venue_order(times, pair_prints(events, times, venue.print_lag))
+    else:
+        times, order = loop.venue_schedule(_plain(events), len(infos))
+    return Prepared(events, tuple(infos), times, order, venue.fees, venue.redemption_delay, venue.print_lag)
 
 
 def simulate(
@@ -240,6 +249,7 @@ def simulate_prepared(
     intent_ttl: int = INTENT_TTL,
     approval_ttl: int = 0,
     tolerance: int = TOLERANCE,
+    exits: Mapping[str, int] | None = None,
     sink: Sink | None = None,
     keep_events: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -251,15 +261,16 @@ def simulate_prepared(
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
     rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
     merge_least: micro-shares; complete sets of at least this many are merged into cash, 0 = never.
-    gate, intent_ttl, approval_ttl, tolerance: see `new_state`. Answers to proposals are APPROVAL rows of the stream.
+    gate, intent_ttl, approval_ttl, tolerance, exits: see `new_state`. Answers to proposals are rows of the stream.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
 
     Raises RuntimeError when the books do not balance.
     """
-    if (venue.fees, venue.redemption_delay) != (prepared.fees, prepared.redemption_delay):
-        raise ValueError("the stream was prepared for a venue with other fees or another redemption delay")
+    asked = (venue.fees, venue.redemption_delay, venue.print_lag)
+    if asked != (prepared.fees, prepared.redemption_delay, prepared.print_lag):
+        raise ValueError("the stream was prepared for a venue with other fees, redemption delay or lag of prints")
     events, infos = _plain(prepared.events), prepared.infos
     state = new_state(
         infos,
@@ -274,6 +285,7 @@ def simulate_prepared(
         intent_ttl=intent_ttl,
         approval_ttl=approval_ttl,
         tolerance=tolerance,
+        exits=exits,
     )
     if not venue.fees:
         state.markets["fee_rate"] = 0

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SHARED = ("reasons.py", "rows.py", "units.py")
 """Files outside the folders below whose constants are compiled into kernels."""
 FAMILY_FOLDERS = ("intel", "discovery", "strategies", "risk", "execution")
-NOT_KERNELS = ("backtest.py", "compile_errors.py", "latency.py", "probe.py", "setup.py")
+NOT_KERNELS = ("backtest.py", "compile_errors.py", "latency.py", "prints.py", "probe.py", "setup.py")
 """Files of the engine that only drive or explain kernels."""
 
 Kernel = Callable[..., Any]

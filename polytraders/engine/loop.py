@@ -227,8 +227,10 @@ def _unsafe_row(markets, events, now, bots):
             return i
         now = row.ts_recv
         if m < 0:
-            whole = kind == EventKind.CLOCK or kind == EventKind.SWITCH
-            if not whole and kind != EventKind.FEED_UP and kind != EventKind.FEED_DOWN:
+            whole = kind == EventKind.CLOCK or kind == EventKind.SWITCH or kind == EventKind.SIGNAL
+            whole |= kind == EventKind.EXIT or kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN
+            configures = kind == EventKind.CONFIG and 0 <= row.aux < bots and 0 <= row.price < N_PARAMS
+            if not whole and not configures:
                 return i
         elif kind >= EventKind.LEVEL and kind <= EventKind.TRADE:
             if row.price < 0 or row.price > 10_000 or row.size < 0 or row.price % markets[m].grid != 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,14 @@ from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
 from polytraders.units import NS_PER_S
 
+WHOLE_RUN = tuple(
+    rows.EventKind[name] for name in ("SIGNAL", "CLOCK", "SWITCH", "CONFIG", "FEED_UP", "FEED_DOWN", "EXIT")
+)
+"""Kinds of rows that may speak of all markets (market -1)."""
+KILL_SWITCH = "risk.killswitch"
+"""Id of the bot that judges orders while a switch is armed; a run without it lets none pass."""
+UNWINDER = "risk.inventoryunwinder"
+EXIT_TERMS = ("take_profit", "stop_loss", "before_end", "exit_spread", "exit_slippage", "exit_pause")
 INTENT_TTL = 60 * NS_PER_S
 """ns a proposal waits for a person: the live guide's 60 s."""
 TOLERANCE = 100
@@ -128,11 +136,14 @@ def new_state(
     intent_ttl: int = INTENT_TTL,
     approval_ttl: int = 0,
     tolerance: int = TOLERANCE,
+    exits: Mapping[str, int] | None = None,
 ) -> s.State:
     """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares.
 
     gate: rows.Gate. Of proposals: intent_ttl ns until one expires; approval_ttl ns that an approval covers, 0 = as
-    long; tolerance pips. See engine.gate.
+    long; tolerance pips. See engine.gate. exits: take_profit, stop_loss (bps), before_end, exit_pause (ns),
+    exit_spread, exit_slippage (pips), unwind (0 or 1), each 0 where left out; None = the system proposes none. See
+    engine.exits.
     """
     n, b = len(infos), len(pipeline.bots) + 1
     markets, cells = market_rows(infos)
@@ -140,8 +151,16 @@ def new_state(
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
     clock["rejudge"], clock["n_free"], clock["merge_least"] = rejudge, s.MAX_ORDERS, merge_least
     clock["n_markets"], clock["n_bots"] = n, b
+    clock["guarded"] = any(b.bot.spec.bot_id == KILL_SWITCH and b.mode >= s.MODE_ENFORCED for b in pipeline.bots)
     clock["gate"], clock["intent_ttl"], clock["tolerance"] = gate, intent_ttl, tolerance
     clock["approval_ttl"] = approval_ttl or intent_ttl
+    clock["exits"], clock["unwinder"] = int(exits is not None), -1
+    for name in EXIT_TERMS:
+        clock[name] = (exits or {}).get(name, 0)
+    if exits and exits.get("unwind"):
+        for k, bot in enumerate(pipeline.of("risk")):
+            if bot.bot.spec.bot_id == UNWINDER and bot.mode >= s.MODE_ENFORCED:
+                clock["unwinder"] = k
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
     for field in ("deposits", "cash", "equity", "peak"):
@@ -169,7 +188,7 @@ def new_state(
         severity=severity_table(),
         dirty=np.zeros(2 * n + 16, np.int64),
         wakes=np.zeros((4 * n + 16, 2), np.int64),
-        targets=s.records(s.INTENT, s.N_SLOTS),
+        targets=s.records(s.INTENT, s.N_SLOTS + 1),
         vote=s.records(s.VOTE, 1),
         plan=s.records(s.PLAN, 2),
         unsettled=s.records(s.UNSETTLED, s.MAX_UNSETTLED),
@@ -195,14 +214,9 @@ def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "e
     kind, market, price = events["kind"], events["market"], events["price"]
     refuse((kind < 1) | (kind > max(rows.EventKind)), "unknown event kind", "kind is one of rows.EventKind")
     refuse((market < -1) | (market >= len(infos)), "unknown market", f"market lies in -1 ... {len(infos) - 1}")
-    whole = (market < 0) & ~np.isin(
-        kind,
-        [
-            *(rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.CONFIG),
-            *(rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN),
-        ],
-    )
-    refuse(whole, "a row for all markets of a kind that needs one", "market -1: clock, switch, config and feed rows")
+    whole = (market < 0) & ~np.isin(kind, WHOLE_RUN)
+    rule = "market -1: clock, switch, config, feed, signal and exit rows"
+    refuse(whole, "a row for all markets of a kind that needs one", rule)
     priced = (kind >= rows.EventKind.LEVEL) & (kind <= rows.EventKind.TRADE)
     grid = np.array([info.grid for info in infos], np.int64)[np.maximum(market, 0)]
     refuse(priced & ((price < 0) | (price > 10_000)), "price outside 0 ... 1", "0 <= price <= 10000 pips")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polytraders.engine.jit import njit
+from polytraders.engine.jit import inline, njit
+from polytraders.rows import OrderType
 
 N_SLOTS = 8
 """Working quotes per market: slots 0 ... 3 hold the bid side (YES space), 4 ... 7 the ask side."""
@@ -113,6 +114,7 @@ MARKET = np.dtype(
         ("candidate", "<i8"),  # 1 = the scanner recommends it
         ("quarantined", "<i8"),
         ("x", "<f8", (N_FEATURES,)),
+        ("switch", "<i8"),  # kill switches of this market, its event or its feed: see engine.switches; 0 = none
         ("peer", "<i8"),  # next market of the same event, in a ring; itself when it is alone
         # the worst of its recent decisions, in this window of WATCH ns and in the one before
         ("watch_ts", "<i8"),  # ns, when this window began
@@ -157,6 +159,9 @@ POSITION = np.dtype(
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
         ("no_unsettled", "<i8"),
         ("no_unsettled_cost", "<i8"),
+        ("forced", "<i8"),  # 1 = a person or the portfolio wants it closed
+        ("exiting", "<i8"),  # reason-code number of the exit that goes on until the position is closed, 0 = none
+        ("pause_until", "<i8"),  # ns, until when the strategy pauses here after such an exit
         ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
         ("sent", "<i8", (SENT_CELLS,)),  # orders sent in this market, by period
     ]
@@ -186,7 +191,10 @@ ACCOUNT = np.dtype(
         ("week_peak", "<i8"),
         ("halted", "<i8"),  # reason-code number that latched the kill switch, 0 = trading
         ("halted_ts", "<i8"),
-        ("switch", "<i8"),  # 1 = a person armed the kill switch
+        ("switch", "<i8"),  # kill switches of the whole run: bit rows.Scope; 0 = none
+        ("families", "<i8"),  # bit of each family whose switch is armed
+        ("api_errors", "<i8"),  # ppm of the recent calls to the venue that failed, as the runner says
+        ("shortfall", "<i8"),  # micro-pUSD that the wallet has less than the books, as the reconciliation says
         ("submits", "<i8"),  # orders sent
         ("acks", "<i8"),
         ("rejects", "<i8"),
@@ -371,10 +379,19 @@ CLOCK = np.dtype(
         ("n_unsettled", "<i8"),  # rows of State.unsettled in use
         ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
         ("merge_least", "<i8"),  # micro-shares: complete sets of at least this many are merged, 0 = never
+        ("guarded", "<i8"),  # 1 = an enforced risk.killswitch decides what passes while a switch is armed; 0 = nothing
         ("gate", "<i8"),  # rows.Gate
         ("intent_ttl", "<i8"),  # ns a proposal waits for its answer, and a rejected one keeps its like away
         ("approval_ttl", "<i8"),  # ns an approval covers orders of its slot, from its answer on
         ("tolerance", "<i8"),  # pips a price may be away from the proposed one where the answer does not say
+        ("exits", "<i8"),  # 1 = the system proposes exits: engine.exits, of which the following are the terms
+        ("take_profit", "<i8"),  # bps of cost, 0 = never (all that follow)
+        ("stop_loss", "<i8"),  # bps of cost
+        ("before_end", "<i8"),  # ns
+        ("exit_spread", "<i8"),  # pips
+        ("exit_slippage", "<i8"),  # pips
+        ("exit_pause", "<i8"),  # ns
+        ("unwinder", "<i8"),  # place of risk.inventoryunwinder among the risk bots, -1 = its advice is not followed
     ]
 )
 
@@ -384,6 +401,7 @@ BOT = np.dtype(
         ("hash", "<i8"),  # rolling over every decision of this bot
         ("decisions", "<i8"),
         ("warned", "<i8"),  # 1 = a parameter stands beyond its warning: every decision says so
+        ("switched", "<i8"),  # 1 = its kill switch is armed
     ]
 )
 MODE_OFF, MODE_SHADOW, MODE_ADVISORY, MODE_ENFORCED, MODE_QUARANTINE = 0, 1, 2, 3, 4
@@ -412,7 +430,7 @@ class State(NamedTuple):
     severity: np.ndarray  # int64[reason-code number]: rows.Severity
     dirty: np.ndarray  # int64[2 n + 16]: markets to decide on at the next tick, clock.n_dirty of them
     wakes: np.ndarray  # int64[4 n + 16, 2]: binary heap of (wake ns, market), clock.n_wake of them
-    targets: np.ndarray  # INTENT[N_SLOTS]
+    targets: np.ndarray  # INTENT[N_SLOTS + 1]: what the strategy wants; the last is the engine's own
     vote: np.ndarray  # VOTE[1]
     plan: np.ndarray  # PLAN[2]; the second is what shadowed execution bots write to
     unsettled: np.ndarray  # UNSETTLED[MAX_UNSETTLED]: clock.n_unsettled of them, oldest first
@@ -470,3 +488,16 @@ def sent_within_hour(record, now):
 def two_sided(market):
     """True when both best prices exist and do not cross."""
     return market.best_bid >= 0 and market.best_ask >= 0 and market.best_bid < market.best_ask
+
+
+@inline
+def clear_targets(targets):
+    """Forget what the strategy wanted; targets it did not use are still clean."""
+    for slot in range(N_SLOTS):
+        t = targets[slot]
+        if t.want != WANT_NOTHING:
+            t.want = WANT_NOTHING
+            t.outcome = t.side = t.price = t.size = 0
+            t.order_type = OrderType.GTC
+            t.passive_only = t.reduce_only = t.reshaped = 0
+            t.fair = t.edge = t.max_slippage_bps = t.ttl = 0

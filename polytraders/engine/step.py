@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polytraders.engine import book as bk
+from polytraders.engine.exits import SELL_NO, SELL_YES, propose_exit
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
 from polytraders.engine.gate import APPROVED, PASSES, at_gate, give_back, hear, next_expiry, review, sent
 from polytraders.engine.jit import inline, njit, window
@@ -68,10 +69,12 @@ from polytraders.engine.state import (
     WANT_NOTHING,
     WANT_QUOTE,
     WATCH,
+    clear_targets,
     count_sent,
     records,
     two_sided,
 )
+from polytraders.engine.switches import switch_market, switch_run
 from polytraders.reasons import Code
 from polytraders.rows import (
     ACTION,
@@ -87,6 +90,7 @@ from polytraders.rows import (
     Outcome,
     Severity,
     Side,
+    Signal,
     Status,
     Verdict,
 )
@@ -487,19 +491,6 @@ def refresh(state, market, now):
     _roll_periods(account, now)
 
 
-@inline
-def _clear_targets(targets):
-    """Forget what the strategy wanted last time; targets it did not use are still clean."""
-    for slot in range(N_SLOTS):
-        t = targets[slot]
-        if t.want != WANT_NOTHING:
-            t.want = WANT_NOTHING
-            t.outcome = t.side = t.price = t.size = 0
-            t.order_type = OrderType.GTC
-            t.passive_only = t.reduce_only = t.reshaped = 0
-            t.fair = t.edge = t.max_slippage_bps = t.ttl = 0
-
-
 @njit
 def _cancel(clock, account, order, slots, action, now):
     """Write the action that cancels a working order; its slot is free for the next at once."""
@@ -668,6 +659,10 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
                 intent.reduce_only = 1
             row.out_price = intent.price
             row.out_size = intent.size
+    if clock.guarded == 0 and (account.switch != 0 or market.switch != 0):  # no bot to say so: nothing passes
+        code = np.int64(Code.RISK_KILL_SWITCH_ACTIVE)
+        _stage(state, out, clock.n_bots - 1, market, intent.slot, code, Verdict.REJECT, intent, terms, 0, 0)
+        allowed = False
     return allowed
 
 
@@ -693,6 +688,7 @@ def _stands(clock, account, market, position, order):
         and position.last_fill_ts < order.judged_ts
         and account.halted == 0
         and account.switch == 0
+        and market.switch == 0
         and market.feed_up
     )
 
@@ -752,19 +748,23 @@ def _show_working(state, market, intent, working):
 
 
 @inline
-def _pursue(state, kernels, out, market, position, account, ladder, intent, strategy_code):
-    """One wanted quote through risk and execution to orders. Writes its receipts."""
+def _pursue(state, kernels, out, market, position, account, ladder, intent, origin, why):
+    """One wanted quote through risk and execution to orders. Writes its receipts.
+
+    origin: index of the bot that wants it for the reason `why`, the strategy or (an exit) the runtime.
+    """
     clock = state.clock[0]
     slot = intent.slot
     strategy = clock.n_intel + clock.n_disc
     runtime = clock.n_bots - 1
+    series = slot if origin == strategy else NO_SLOT  # the runtime's receipts of the slot are a series already
     working = state.slots[market.id, slot]
     corr = clock.corr + 1
     kept = working >= 0 and _same(state.orders[working], intent, intent.price, intent.size)
     if kept:
         corr = state.orders[working].corr
     if kept and _stands(clock, account, market, position, state.orders[working]):
-        _note(state, out, strategy, market, slot, strategy_code, intent, _terms(intent), intent.edge, intent.fair)
+        _note(state, out, origin, market, series, why, intent, _terms(intent), intent.edge, intent.fair)
         _write_chain(state, out, market, corr, intent, False)
         return
     _begin_chain(out)
@@ -772,7 +772,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     # a quote that stays does not count twice; one that moves does until its cancel is confirmed
     intent.replaces = state.orders[working].reserved if kept and intent.side == Side.BUY else 0
     terms = _terms(intent)
-    _stage(state, out, strategy, market, slot, strategy_code, Verdict.NONE, intent, terms, intent.edge, intent.fair)
+    _stage(state, out, origin, market, series, why, Verdict.NONE, intent, terms, intent.edge, intent.fair)
     price, size = intent.price, intent.size
     acted = False
     if market.group >= 0:
@@ -781,7 +781,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
     if intent.reshaped and allowed:
         code = Code.STRAT_RESHAPED_BY_RISK
         at = slot + RESHAPE
-        row = _stage(state, out, strategy, market, at, code, Verdict.NONE, intent, terms, size, intent.size)
+        row = _stage(state, out, origin, market, at, code, Verdict.NONE, intent, terms, size, intent.size)
         row.price = price
         row.size = size
     plan = state.plan[0]
@@ -885,11 +885,29 @@ def _merge_sets(clock, account, position, market, actions, count, now):
     action.outcome = action.side = action.order_type = action.flags = 0
 
 
+@inline
+def _unwind(state, kernels, market, position, account, ladder):
+    """Micro-shares that risk.inventoryunwinder wants gone: it is asked whether it would let the holding grow."""
+    clock, vote, probe = state.clock[0], state.vote[0], state.targets[N_SLOTS]
+    net = position.yes - position.no
+    probe.market, probe.outcome, probe.side = market.id, Outcome.YES if net > 0 else Outcome.NO, Side.BUY
+    probe.price, probe.size = ONE // 2, max(market.min_size, CENT_SHARE)
+    vote.verdict = Verdict.APPROVE
+    vote.observed = vote.limit = vote.latch = 0
+    bot = clock.n_intel + clock.n_disc + clock.n_strat + clock.unwinder
+    code = judge(kernels.risk, clock.unwinder, probe, market, position, account, ladder, vote, state.params[bot])
+    if vote.verdict != Verdict.REJECT:
+        return np.int64(0)
+    if code == Code.RISK_FLATTEN and vote.observed > vote.limit >= 0:  # too much by so many thousandths, rounded up
+        return abs(net) // 1_000 * min(1_000 * (vote.observed - vote.limit) // vote.observed + 1, 1_000)
+    return abs(net)
+
+
 @njit
 def _review(state, out, market):
     """Take up the answers to the market's proposals, and what has come to its end; each change has its receipt."""
     clock, account = state.clock[0], state.account[0]
-    stopped = account.halted != 0 or account.switch != 0
+    stopped = account.halted != 0 or account.switch != 0 or market.switch != 0
     for slot in range(N_SLOTS):
         p, working = state.proposals[market.id, slot], state.slots[market.id, slot]
         taken_back = p.state == APPROVED and p.answer != 0
@@ -912,7 +930,7 @@ def evaluate(state, kernels, out, market, now):
     clock.evaluations += 1
     ladder = window(state.book, market.offset, 2 * market.levels)
     targets = state.targets
-    _clear_targets(targets)
+    clear_targets(targets)
     nothing = targets[0]
     if clock.gate == Gate.APPROVAL:
         _review(state, out, market)
@@ -940,13 +958,23 @@ def evaluate(state, kernels, out, market, now):
             wanted |= targets[slot].want == WANT_QUOTE
         if not wanted:
             _note(state, out, strategy, market, NO_SLOT, code, nothing, 0, 0, 0)
+        origin = strategy
+        if clock.exits != 0:
+            excess = np.int64(0)
+            if clock.unwinder >= 0 and position.yes != position.no:
+                excess = _unwind(state, kernels, market, position, account, ladder)
+            leaving = propose_exit(clock, market, position, targets, excess)
+            if leaving != 0:
+                origin, code, mode = clock.n_bots - 1, leaving, MODE_ENFORCED
+                if targets[SELL_YES].want + targets[SELL_NO].want == WANT_NOTHING:
+                    _note(state, out, origin, market, NO_SLOT, code, nothing, 0, position.exiting, 0)
         _write_chain(state, out, market, 0, nothing, False)
         for slot in range(N_SLOTS):
             intent = targets[slot]
             if intent.want == WANT_QUOTE and mode >= MODE_ENFORCED:
                 intent.market = market.id
                 intent.slot = slot
-                _pursue(state, kernels, out, market, position, account, ladder, intent, code)
+                _pursue(state, kernels, out, market, position, account, ladder, intent, origin, code)
             elif intent.want == WANT_QUOTE:  # shadow, advisory: the intent is shown and goes no further
                 _note(state, out, strategy, market, slot, code, intent, _terms(intent), intent.edge, intent.fair)
                 _write_chain(state, out, market, 0, intent, False)
@@ -1202,6 +1230,15 @@ def _on_sets(account, markets, positions, market, event):
     mark(account, position, market.mark2)
 
 
+@njit
+def _on_signal(account, event):
+    """What the runner measured outside the step. Nothing is kept of a desk's own signals."""
+    if event.aux == Signal.API_ERROR_RATE:
+        account.api_errors = event.size
+    elif event.aux == Signal.WALLET_SHORTFALL:
+        account.shortfall = event.size
+
+
 @inline
 def _configure(state, event):
     """Put a value into a bot's parameter slot. A row for a bot or a slot that is not there changes nothing."""
@@ -1220,14 +1257,21 @@ def consume(state, out, event):
         return
     if event.market < 0:
         if kind == EventKind.SWITCH:
-            state.account[0].switch = event.size
-            if event.size == 0:  # only a person clears what has latched
-                state.account[0].halted = state.account[0].halted_ts = 0
+            switch_run(state.account[0], state.bots, clock.n_bots, event)
+        elif kind == EventKind.SIGNAL:
+            if event.aux < 0:  # what rests is judged again; a market without orders has nothing to judge
+                _on_signal(state.account[0], event)
+                for i in range(clock.n_markets):
+                    if state.positions[i].open_orders > 0:
+                        touch(state, state.markets[i], event.ts_recv)
+            return
         elif kind == EventKind.CONFIG:
             _configure(state, event)
         for i in range(clock.n_markets):
             if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
                 state.markets[i].feed_up = kind == EventKind.FEED_UP
+            elif kind == EventKind.EXIT:
+                state.positions[i].forced = event.size
             touch(state, state.markets[i], event.ts_recv)
         return
     market = state.markets[event.market]
@@ -1254,6 +1298,16 @@ def consume(state, out, event):
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
     elif kind == EventKind.TAKER_DELAY:
         market.taker_delay = event.size
+    elif kind == EventKind.SWITCH:
+        before = state.account[0].switch
+        switch_market(state.account[0], state.markets, event)
+        at = market.peer
+        while at != market.id:
+            touch(state, state.markets[at], event.ts_recv)
+            at = state.markets[at].peer
+        if state.account[0].switch != before:
+            for i in range(clock.n_markets):
+                touch(state, state.markets[i], event.ts_recv)
     elif kind == EventKind.APPROVAL:
         if clock.gate == Gate.APPROVAL:
             hear(state.proposals[event.market], event)
@@ -1263,6 +1317,8 @@ def consume(state, out, event):
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     elif kind == EventKind.FLAGS:
         market.flags = event.size
+    elif kind == EventKind.EXIT:
+        state.positions[event.market].forced = event.size
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)

@@ -166,7 +166,8 @@ SPEC = BotSpec(
     developer_log="Observed against limit: value in micro-pUSD; time of the decision against the time from which only "
     "exits pass; age in ns; 0 against 1 for a market no longer recommended.",
     failure_modes=FailureModes(
-        main="Nobody proposes an order that reduces: the position stays, and does not grow.",
+        main="Nobody proposes an order that reduces: the position stays, and does not grow. With `[exits]` enabled and "
+        "`follow_unwinder` on, the runtime proposes one.",
         false_positive_risk="A short holding at a good price is given up because the market dropped out for a minute.",
         false_negative_risk="Orders under way may still fill: the net can pass the limit by what is in flight.",
         safe_fallback="A holding that cannot be valued: only orders that reduce it pass.",
@@ -221,7 +222,7 @@ reshape to min(size, room), close_only for sales: RISK_UNWIND_RESHAPED""",
     dependencies=Dependencies(requires=("disc.marketscanner",)),
     security=Security(
         abuse_vectors=("Somebody moves a thin market's middle to make a holding look large, and buys what is sold.",),
-        mitigations=("Exits are quotes at the strategy's own price, never forced through the book.",),
+        mitigations=("Exits are quotes at the strategy's own price or at the touch, never forced through the book.",),
     ),
     v2_notes="In a neg-risk event the venue can convert holdings of several outcomes into others; that is no order and "
     "belongs to settlement. The bot values each market by itself.",

@@ -30,12 +30,14 @@ from polytraders.bots import (
 )
 from ..engine.jit import inline
 from ..engine.kernels import kernel
+from ..engine.switches import BOT_OFF
 from ..reasons import Code
-from ..rows import Verdict
+from ..rows import Side, Verdict
 
 # %% auto #0
 __all__ = ['PARAMETERS', 'SPEC', 'INTRADAY', 'WEEKLY', 'DAILY_LOSS', 'TOTAL', 'REJECT_RATE', 'MIN_SUBMITS', 'STALE_DATA',
-           'MANUAL_RESET', 'PPM', 'part_of', 'fall_ppm', 'fell', 'trip', 'blind', 'decide']
+           'MANUAL_RESET', 'API_ERRORS', 'SHORTFALL', 'REDUCING', 'PPM', 'part_of', 'fall_ppm', 'fell', 'trip', 'blind',
+           'decide']
 
 # %% ../../nbs/risk/killswitch.ipynb #5b9ff19c
 PARAMETERS = (
@@ -132,6 +134,36 @@ PARAMETERS = (
         why_default_matters="A loss that has just come back under the limit is no proof that the cause is gone.",
         dev_check="vote.latch = require_manual_reset",
     ),
+    Parameter(
+        "api_error_rate_pct",
+        "pct",
+        default=50,
+        warning=60,
+        hard=80,
+        controls="Largest share of recent calls to the venue that may fail; the runner counts them over five minutes.",
+        why_default_matters="With every second call failing nobody knows which orders stand.",
+        dev_check="api_errors > limit",
+        user_facing="Trading was stopped because the exchange's interfaces keep failing.",
+    ),
+    Parameter(
+        "wallet_shortfall_pusd",
+        "pUSD",
+        default=1,
+        warning=10,
+        hard=100,
+        controls="Most that the wallet may hold less than our books say, after reconciliation.",
+        why_default_matters="One pUSD is above any rounding or fee in flight and below what anybody would miss.",
+        dev_check="shortfall > limit",
+        user_facing="Trading was stopped because money or shares are missing at the exchange.",
+    ),
+    Parameter(
+        "reduce_after_trip",
+        "flag",
+        default="false",
+        controls="true: while stopped, sales marked reduce-only still pass. false: nothing does.",
+        why_default_matters="A stop that trades on is a surprise; a desk that wants its exits to work says so beforehand.",
+        dev_check="stopped and reduce_after_trip and reduce_only and side == SELL",
+    ),
 )
 
 # %% ../../nbs/risk/killswitch.ipynb #16d97337
@@ -173,18 +205,22 @@ SPEC = BotSpec(
             on_stale="REJECT with RISK_FEED_LOST, latches",
         ),
         Input("Order answers", "user channel", "share of recent orders that the venue refused"),
+        Input("Calls to the venue", "runner, SIGNAL event", "share of the last five minutes' calls that failed"),
+        Input("Balances", "reconciliation, SIGNAL event", "what the wallet has less than our books"),
     ),
     internal_inputs=(
         Input("Account equity, peaks and openings", "ledger", "four falls against four limits"),
         Input("Account cost and the market's position", "ledger", "whether anything is held"),
-        Input("Switch", "SWITCH event", "a person's stop"),
+        Input("Switches", "SWITCH event", "a person's or the runner's stop: of everything, or of this market"),
         Input("Latch", "account.halted", "the reason code that tripped before"),
     ),
     parameters=PARAMETERS,
     flow=(
-        "If a person's switch or the latch is on, refuse.",
+        "If a switch of everything or of this market, or the latch is on, refuse; sales that only close may pass if the "
+        "plan says so.",
         "Compare equity with the peak of the day, the peak of the week, the opening of the day and the highest value ever.",
         "Compare refused orders with sent ones, once enough were sent.",
+        "Compare the share of failed calls and what is missing in the wallet with their limits.",
         "If anything is held, see that the market's data is live and not too old.",
         "If anything was passed, refuse and ask for the latch; otherwise approve.",
     ),
@@ -237,11 +273,15 @@ SPEC = BotSpec(
             Check("For any input", "no size, price or constraint is ever set"),
         ),
     ),
-    reference_implementation="""if switch or halted:                              refuse RISK_KILL_SWITCH_ACTIVE
+    reference_implementation="""if switch or market's switch or halted:
+    if reduce_after_trip and a reduce-only sale:           approve RISK_STOPPED_REDUCING
+    refuse RISK_KILL_SWITCH_ACTIVE
 if fall(day_peak)  > intraday or fall(week_peak) > weekly: trip RISK_DRAWDOWN_BREACH
 if fall(day_open)  > daily:                                trip RISK_DAILY_LOSS_BREACH
 if fall(peak)      > total:                                trip RISK_TOTAL_DRAWDOWN_BREACH
 if sent >= minimum and refused / sent > rate:              trip RISK_REJECT_RATE_BREACH
+if failed calls > rate:                                    trip RISK_API_ERROR_RATE_BREACH
+if missing in the wallet > tolerance:                      trip RISK_WALLET_SHORTFALL
 if held and (feed lost or market held and silent):         trip RISK_FEED_LOST
 approve RISK_TRADING_ALLOWED""",
     reason_codes=(
@@ -252,6 +292,9 @@ approve RISK_TRADING_ALLOWED""",
         "RISK_TOTAL_DRAWDOWN_BREACH",
         "RISK_REJECT_RATE_BREACH",
         "RISK_FEED_LOST",
+        "RISK_API_ERROR_RATE_BREACH",
+        "RISK_WALLET_SHORTFALL",
+        "RISK_STOPPED_REDUCING",
     ),
     metrics=Metrics(
         emitted=(
@@ -290,7 +333,10 @@ approve RISK_TRADING_ALLOWED""",
             ),
         ),
         manual_overrides=(
-            Override("arm the switch (a SWITCH event, size 1)", "everything is refused from the next decision on"),
+            Override(
+                "arm a switch (a SWITCH event, size 1, aux = rows.Scope)",
+                "everything in its scope is refused from the next decision on",
+            ),
             Override(
                 "clear the switch (a SWITCH event, size 0), with a reason", "trading goes on if no limit is passed"
             ),
@@ -329,6 +375,9 @@ REJECT_RATE = SPEC.index("reject_rate_pct")
 MIN_SUBMITS = SPEC.index("reject_min_submits")
 STALE_DATA = SPEC.index("stale_data_s")
 MANUAL_RESET = SPEC.index("require_manual_reset")
+API_ERRORS = SPEC.index("api_error_rate_pct")
+SHORTFALL = SPEC.index("wallet_shortfall_pusd")
+REDUCING = SPEC.index("reduce_after_trip")
 
 PPM = 1_000_000
 
@@ -383,10 +432,15 @@ def blind(market, position, account, longest):
 # %% ../../nbs/risk/killswitch.ipynb #0dc13acd
 @kernel("risk")
 def decide(intent, market, position, account, ladder, vote, params):
-    """Approve, or refuse everything. Writes verdict, observed, limit and latch of the vote and nothing else."""
+    """Approve, or refuse everything (or all but what only closes). Writes verdict, observed, limit and latch of the
+    vote and nothing else."""
     p, equity = params.v, account.equity
     latch = p[MANUAL_RESET]
-    if account.switch != 0 or account.halted != 0:
+    if account.switch != 0 or account.halted != 0 or market.switch != 0:
+        if p[REDUCING] and intent.reduce_only and intent.side == Side.SELL and account.switch & BOT_OFF == 0:
+            vote.verdict = Verdict.APPROVE
+            vote.observed = account.halted
+            return Code.RISK_STOPPED_REDUCING
         return trip(vote, Code.RISK_KILL_SWITCH_ACTIVE, account.halted, 0, 0)
     if fell(account.day_peak, equity, p[INTRADAY]):
         return trip(vote, Code.RISK_DRAWDOWN_BREACH, fall_ppm(account.day_peak, equity), p[INTRADAY], latch)
@@ -399,6 +453,10 @@ def decide(intent, market, position, account, ladder, vote, params):
     sent, refused = account.recent_submits, account.recent_rejects
     if sent >= 1_000 * p[MIN_SUBMITS] and refused > part_of(sent, p[REJECT_RATE]):
         return trip(vote, Code.RISK_REJECT_RATE_BREACH, PPM * refused // sent, p[REJECT_RATE], latch)
+    if account.api_errors > p[API_ERRORS]:
+        return trip(vote, Code.RISK_API_ERROR_RATE_BREACH, account.api_errors, p[API_ERRORS], latch)
+    if account.shortfall > p[SHORTFALL]:
+        return trip(vote, Code.RISK_WALLET_SHORTFALL, account.shortfall, p[SHORTFALL], latch)
     if blind(market, position, account, p[STALE_DATA]):
         silence = market.now - market.book_ts if market.book_ts > 0 else -1
         return trip(vote, Code.RISK_FEED_LOST, silence, p[STALE_DATA], latch)

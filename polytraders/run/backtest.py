@@ -73,6 +73,7 @@ def venue_model(settings: Settings) -> VenueModel:
         settlement_delay=s.settlement_delay_ns,
         ghost_rate=s.ghost_fill_ppm,
         ghost_seed=s.ghost_seed,
+        print_lag=s.print_lag_ns,
     )
 
 
@@ -85,7 +86,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "rejudge": settings.engine.rejudge_interval_ns,
         "full_panel": settings.engine.full_panel,
         "merge_least": settings.engine.merge_least_micro,
-    }
+    } | ({"exits": terms} if (terms := settings.exits.terms()) else {})
 
 
 def gate_options(settings: Settings, gate: Gate) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class Receipts:
                 reads.append([{"name": "events", "id": place, "hash": hashlib.sha256(table).hexdigest()}])
                 last_seqs.append(record.last_seq)
                 times += [record.first_ts, int(table["ts_recv"][-1])]
-                table = table[np.isin(table["kind"], (*ORDER_EVENTS, *_MARKET_EVENTS))]
+                table = table[np.isin(table["kind"], (*ORDER_EVENTS, *_MARKET_EVENTS, *_OPERATOR_EVENTS))]
             else:
                 times += [record.first_ts, int(table["ts"][-1])]
             kept[record.kind].append(table)
@@ -504,6 +504,8 @@ class Receipts:
         if row.kind == EventKind.RESOLUTION:
             return self._settlement(row, reads)
         order, kind = self.orders.get(row.aux), EventKind(row.kind)
+        if kind in _OPERATOR_EVENTS:
+            return self._operator_event(row, kind)
         if kind in _MARKET_EVENTS:
             return self._market_event(row, kind)
         if order is None:
@@ -556,6 +558,25 @@ class Receipts:
             code, topic = Code.EXEC_SETS_CHANGED, "CompleteSets"
             text = f"{size_text(row.size)} complete sets were {_SETS_DONE[kind]}."
         return self._operations(self._runtime(), row.ts_recv, self._reason(code), topic, text, row.market)
+
+    def _operator_event(self, row: Any, kind: EventKind) -> dict[str, Any]:
+        """What a person or the runner decided. Who it was stands in the store, beside this."""
+        details: dict[str, Any] = {}
+        if kind is EventKind.APPROVAL:
+            said = _SAID.get(row.size, rows.Answer.EXPIRED)  # the step takes what it does not know for a no
+            code, topic, text = _ANSWER_CODES[said], "Approval", f"A proposal was answered: {said.name}."
+            details = {"intent_id": intent_of(self.run_id, row.aux), "answer": said.name}
+        elif kind is EventKind.SWITCH:
+            scope = _SCOPES.get(row.aux, str(row.aux))
+            armed = "armed" if row.size else "cleared"
+            code = (row.ref or Code.RISK_KILL_SWITCH_ACTIVE) if row.size else Code.RISK_TRADING_ALLOWED
+            topic, text = "KillSwitch", f"A kill switch was {armed}: {scope}."
+            details = {"scope": scope, "subject": row.price, "armed": bool(row.size)}
+        else:
+            code, topic = Code.EXEC_EXIT_FORCED, "Exit"
+            text = "A position is to be closed." if row.size else "A position need no longer be closed."
+        reason = self._reason(int(code))
+        return self._operations(self._runtime(), row.ts_recv, reason, topic, text, row.market, **details)
 
     def _unknown(self, row: Any, ns: int, what: str) -> dict[str, Any]:
         order = row.aux if isinstance(row, Event) else row.order_id
@@ -635,6 +656,15 @@ _MARKET_EVENTS = (
     EventKind.CONVERT,
 )
 """What is told of a market, not of an order."""
+_OPERATOR_EVENTS = (EventKind.APPROVAL, EventKind.SWITCH, EventKind.EXIT)
+"""What a person or the runner decided."""
+_SCOPES = {scope.value: scope.name for scope in rows.Scope}
+_SAID = {said.value: said for said in rows.Answer}
+_ANSWER_CODES = {
+    rows.Answer.APPROVED: Code.EXEC_APPROVED,
+    rows.Answer.REJECTED: Code.EXEC_APPROVAL_REJECTED,
+    rows.Answer.EXPIRED: Code.EXEC_APPROVAL_EXPIRED,
+}
 _SETS_ASKED = {ActionKind.SPLIT: "made", ActionKind.MERGE: "merged", ActionKind.CONVERT: "converted"}
 _SETS_DONE = {EventKind.SPLIT: "made", EventKind.MERGE: "merged", EventKind.CONVERT: "converted"}
 

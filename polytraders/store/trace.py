@@ -330,7 +330,7 @@ class _Teller:
             what = f"each YES share pays {payout} pUSD"
             return self.step("settlement", row["ts_recv"], "venue", what, event=kind.name, payout=payout)
         if kind is EventKind.APPROVAL:
-            said = Answer(int(row["size"]))
+            said = Answer(int(row["size"])) if row["size"] in (0, 1) else Answer.EXPIRED
             return self.step("venue", row["ts_recv"], APPROVER, _ANSWERED[said], event=kind.name, answer=said.name)
         details: dict[str, Any] = {"event": kind.name, "order_id": order}
         if kind is EventKind.ORDER_ACK:

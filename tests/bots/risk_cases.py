@@ -131,6 +131,10 @@ def draw_case(r: random.Random, *, sound: bool = False) -> dict[str, Any]:
             "working_outcome": r.choice([intent["outcome"], intent["outcome"], r.randint(0, 1)]),
             "working_size": r.choice([intent["size"], intent["size"], r.randint(0, 100) * MICRO]),
         }
+    case["account"]["api_errors"] = r.choice([0] * 9 + [r.randint(0, MICRO)])
+    case["account"]["shortfall"] = r.choice([0] * 9 + [r.randint(-5 * MICRO, 5 * MICRO)])
+    case["market"]["switch"] = r.choice([0] * 19 + [64])
+    case["intent"]["reduce_only"] = r.choice([0, 0, 0, 1])
     return case
 
 

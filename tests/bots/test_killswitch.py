@@ -46,6 +46,9 @@ def test_the_example_is_refused_with_the_fall_computed_by_hand():
         ({"account": {"recent_submits": 10_000, "recent_rejects": 5_001}}, "RISK_REJECT_RATE_BREACH", 1),
         ({"position": HELD, "market": {"feed_up": 0}}, "RISK_FEED_LOST", 1),
         ({"position": HELD, "age_ms": 60_001}, "RISK_FEED_LOST", 1),
+        ({"market": {"switch": 64}}, "RISK_KILL_SWITCH_ACTIVE", 0),
+        ({"account": {"api_errors": 500_001}}, "RISK_API_ERROR_RATE_BREACH", 1),
+        ({"account": {"shortfall": 1 * M + 1}}, "RISK_WALLET_SHORTFALL", 1),
     ],
 )
 def test_every_reason_is_given_for_its_cause(case, code, latch):
@@ -57,7 +60,33 @@ def test_every_reason_is_given_for_its_cause(case, code, latch):
 
 def test_the_reasons_above_are_all_the_bot_declares():
     marks = test_every_reason_is_given_for_its_cause.pytestmark[0].args[1]
-    assert {code for _, code, _ in marks} == set(ks.SPEC.reason_codes)
+    assert {code for _, code, _ in marks} | {"RISK_STOPPED_REDUCING"} == set(ks.SPEC.reason_codes)
+
+
+PLAN = ks.SPEC.kernel_params({"reduce_after_trip": "true"})
+SALE = {"side": 1, "size": 20 * M, "price": 6_300, "reduce_only": 1}
+
+
+@pytest.mark.parametrize(
+    ("intent", "account", "market", "code"),
+    [
+        (SALE, {"switch": 1}, {}, "RISK_STOPPED_REDUCING"),
+        (SALE, {"halted": 4003}, {}, "RISK_STOPPED_REDUCING"),
+        (SALE, {}, {"switch": 64}, "RISK_STOPPED_REDUCING"),
+        (SALE | {"reduce_only": 0}, {"switch": 1}, {}, "RISK_KILL_SWITCH_ACTIVE"),
+        (SALE | {"side": 0}, {"switch": 1}, {}, "RISK_KILL_SWITCH_ACTIVE"),
+        (SALE, {"switch": 1 << 5}, {}, "RISK_KILL_SWITCH_ACTIVE"),  # a bot is off
+        (SALE, {"switch": 1 << 4 | 1}, {}, "RISK_KILL_SWITCH_ACTIVE"),  # a family is off, too
+    ],
+)
+def test_the_plan_lets_only_what_closes_pass_and_nothing_with_a_bot_off(intent, account, market, code):
+    got, answer = vote(PLAN, intent=intent, position=HELD, account=account, market=market)
+    assert got == code and answer["verdict"] == ("APPROVE" if code == "RISK_STOPPED_REDUCING" else "REJECT")
+    assert vote(intent=intent, position=HELD, account=account, market=market)[0] == "RISK_KILL_SWITCH_ACTIVE"
+
+
+def test_the_limits_of_what_the_runner_measures_are_inside():
+    assert vote(account={"api_errors": 500_000, "shortfall": 1 * M})[0] == "RISK_TRADING_ALLOWED"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +153,7 @@ def test_more_refusals_or_longer_silence_are_never_treated_more_kindly(case, ref
 @given(rc.cases(), rc.permitted(ks.SPEC), st.sampled_from(("day_peak", "week_peak", "day_open", "peak")))
 def test_a_fall_beyond_the_hard_limit_is_refused_whatever_is_configured(case, params, field):
     hard = {"day_peak": 10, "week_peak": 20, "day_open": 20, "peak": 30}[field]
+    case = rc.with_(case, "intent", reduce_only=0)  # what only closes is the plan's business
     high = case["account"][field]
     _, answer = rc.judge(BOT, rc.with_(case, "account", equity=high - high * hard // 100 - 1), params)
     assert answer["verdict"] == "REJECT"
@@ -134,14 +164,15 @@ def test_a_fall_beyond_the_hard_limit_is_refused_whatever_is_configured(case, pa
 def test_it_approves_or_refuses_and_touches_nothing(case, params):
     code, answer = rc.judge(BOT, case, params)
     assert answer["verdict"] in ("APPROVE", "REJECT") and rc.sets_no_constraint(answer)
-    assert (code == "RISK_TRADING_ALLOWED") == (answer["verdict"] == "APPROVE")
+    assert (code in ("RISK_TRADING_ALLOWED", "RISK_STOPPED_REDUCING")) == (answer["verdict"] == "APPROVE")
     assert rc.writes_only_the_vote(BOT, case, params)
     assert rc.judge(BOT, case, params) == (code, answer)
 
 
 @rc.thousand
 @given(rc.cases(), rc.permitted(ks.SPEC))
-def test_an_active_switch_refuses_any_order(case, params):
+def test_an_active_switch_refuses_any_order_that_is_not_marked_to_reduce(case, params):
+    case = rc.with_(case, "intent", reduce_only=0)
     code, answer = rc.judge(BOT, rc.with_(case, "account", switch=1), params)
     assert (code, answer["verdict"]) == ("RISK_KILL_SWITCH_ACTIVE", "REJECT")
 

@@ -244,6 +244,17 @@ def test_the_property_would_notice():
     assert len(uncovered(sink)) == 1
 
 
+PINNED = Path(__file__).parents[1] / "golden" / "gated.json"
+
+
+def test_the_sessions_are_the_pinned_ones():
+    """A change of these is a change of what leaves behind a gate: POLYTRADERS_UPDATE_GOLDEN=1 when it is meant."""
+    found = digests()
+    if os.environ.get("POLYTRADERS_UPDATE_GOLDEN"):
+        PINNED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    assert found == json.loads(PINNED.read_text())
+
+
 def test_plain_python_gives_the_same_rows_with_a_person_in_the_loop():
     script_ = Path(__file__).with_name("gated.py")
     env = os.environ | {"POLYTRADERS_JIT": "0", "PYTHONWARNINGS": "ignore"}

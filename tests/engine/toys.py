@@ -71,6 +71,25 @@ def scripted(market, position, account, ladder, memory, targets, params):
 
 
 @kernel("strat")
+def accumulate(market, position, account, ladder, memory, targets, params):
+    """Bids params[0] micro-shares at the best price until params[1] are held; never sells."""
+    if market.best_bid < 0 or position.yes >= params.v[1]:
+        return Code.STRAT_MAKER_ONE_SIDED_BOOK
+    t = targets[0]
+    t.want, t.price, t.size, t.passive_only = 1, market.best_bid, params.v[0], 1
+    return Code.STRAT_MAKER_QUOTE_JOIN
+
+
+@kernel("strat")
+def reducing(market, position, account, ladder, memory, targets, params):
+    """A sale of params[1] YES at params[0] that may only reduce; woken every 100 ms."""
+    t = targets[4]
+    t.want, t.side, t.price, t.size, t.passive_only, t.reduce_only = 1, 1, params.v[0], params.v[1], 1, 1
+    market.wake = market.now + 100 * MS
+    return Code.STRAT_EDGE_DETECTED
+
+
+@kernel("strat")
 def quote_twice(market, position, account, ladder, memory, targets, params):
     """The same bid, 10 shares at 0.49, in two slots."""
     for slot in range(2):

@@ -14,7 +14,7 @@ from toys import MS
 
 from polytraders.config import load_settings
 from polytraders.engine.backtest import Collected, simulate
-from polytraders.rows import EVENT, ActionKind, Gate
+from polytraders.rows import EVENT, ActionKind, EventKind, Flag, Gate, Scope
 from polytraders.run.backtest import LogSink, engine_options, gate_options, summarise, venue_model
 from polytraders.run.pipeline import build_pipeline
 from polytraders.run.replay import replay
@@ -22,6 +22,15 @@ from polytraders.store.log import LogWriter, read_log
 from polytraders.store.manifest import make_manifest
 from polytraders.store.receipts import Receipts
 from polytraders.store.trace import trace
+
+
+def operator_row(kind, at, market=-1, **fields):
+    row = np.zeros(1, EVENT)
+    row["ts_recv"] = row["ts_event"] = at
+    row["kind"], row["market"], row["flags"] = kind, market, Flag.LAST
+    for name, value in fields.items():
+        row[name] = value
+    return row
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +48,14 @@ def run(tmp_path_factory):
         fresh = made[(made["kind"] == ActionKind.PROPOSE) & ~np.isin(made["corr"], rows["aux"])][0]
         rows = np.concatenate([rows, answer_row(fresh, int(fresh["ts"]) + 300 * MS, tolerance=500)])
         events = merged(given.events, rows)
+    last = int(given.events["ts_recv"][-1])
+    orders = np.concatenate([operator_row(kind, at, **row) for kind, at, row in (
+        (EventKind.SWITCH, last - 900 * MS, {"aux": Scope.GLOBAL, "size": 1}),
+        (EventKind.SWITCH, last - 800 * MS, {"aux": Scope.GLOBAL}),
+        (EventKind.SWITCH, last - 700 * MS, {"aux": Scope.MARKET, "market": 1, "size": 1, "ref": 4250}),
+        (EventKind.EXIT, last - 600 * MS, {"market": 0, "size": 1}),
+    )])  # fmt: skip
+    events = merged(events, orders)
     manifest = make_manifest(
         run_id="r_gated", strategy="strat.maker_tight", config=settings.as_dict(), config_hash=settings.hash,
         builder_code=settings.run.builder_code, markets=given.markets, bots=bots, pins={}, models=venue.names(),
@@ -63,6 +80,10 @@ def test_it_sends_what_was_approved_and_replays(run):
 def test_every_row_becomes_a_receipt_that_keeps_its_contract(run):
     codes = [document["reason_code"] for document in Receipts(run)]  # raises for one that does not
     assert {"EXEC_PROPOSED", "EXEC_APPROVED", "EXEC_SUBMITTED"} <= set(codes)
+    # of the operator: armed, cleared, armed by the runner for its reason, a position to be closed
+    assert {"RISK_KILL_SWITCH_ACTIVE", "RISK_TRADING_ALLOWED", "RISK_API_ERROR_RATE_BREACH", "EXEC_EXIT_FORCED"} <= set(
+        codes
+    )
 
 
 def test_the_trace_tells_of_proposal_answer_and_order(run):

@@ -55,6 +55,27 @@ def test_a_run_trades_and_replays(run):
     assert replay(run.folder).ok
 
 
+def test_a_run_without_latency_whose_fills_settle_later_replays(settings, tmp_path):
+    """An answer at the very time of its decision once stood on either side of it in a replay."""
+    at_once = {
+        "engine.decide_interval_ms": "100",
+        "venue.simulated.entry_latency_ms": "0",
+        "venue.simulated.response_latency_ms": "0",
+        "venue.simulated.latency_model": "lognormal",
+        "venue.simulated.queue_power": "5",
+        "venue.simulated.partial_fills": "false",
+        "venue.simulated.trade_share": "0.3",
+        "venue.simulated.liquidity": "recorded",
+        "venue.simulated.settlement_delay_ms": "3000",
+    }
+    run = run_backtest(
+        session(4_000), settings.with_overrides(at_once), run_dir=tmp_path / "r_at_once", run_id="r_at_once"
+    )
+    assert run.summary["fills"] > 0
+    again = replay(run.folder)
+    assert again.ok, again.first_mismatch
+
+
 def test_the_same_run_twice_has_the_same_log(run, settings, tmp_path):
     again = run_backtest(session(), settings, run_dir=tmp_path / "again", run_id="r_toy")
     assert again.summary["bots"] == run.summary["bots"]
