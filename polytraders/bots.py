@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
@@ -15,18 +16,20 @@ from difflib import get_close_matches
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import polytraders
 from .errors import ConfigError, UsageError
 
 # %% auto #0
-__all__ = ['FAMILIES', 'UNITS', 'N_PARAMS', 'Number', 'SYMBOLS', 'SECTIONS', 'V2_COMPAT', 'LIBRARY', 'RISK_ORDER', 'KERNEL_BOTS',
-           'Family', 'BotMode', 'Parameter', 'Section', 'Why', 'WorkedExample', 'Input', 'DecisionLogic', 'WireExample',
-           'Explanation', 'FailureModes', 'Check', 'AcceptanceTests', 'Injection', 'Metric', 'Alert', 'Metrics',
-           'Store', 'StateUse', 'Concurrency', 'Dependencies', 'Security', 'Migration', 'OncallAction', 'Override',
-           'Runbook', 'Gate', 'PromotionGates', 'missing', 'BotSpec', 'plain', 'spec_page', 'module_of', 'bot_ids',
-           'resolve_bot', 'Bot', 'register', 'unregister', 'load_bot']
+__all__ = ['FAMILIES', 'UNITS', 'N_PARAMS', 'Number', 'SYMBOLS', 'SECTIONS', 'V2_COMPAT', 'LIBRARY', 'RISK_ORDER', 'SAYS',
+           'KERNEL_BOTS', 'SERVICE_BOTS', 'Family', 'BotMode', 'Parameter', 'Section', 'Why', 'WorkedExample', 'Input',
+           'DecisionLogic', 'WireExample', 'Explanation', 'FailureModes', 'Check', 'AcceptanceTests', 'Injection',
+           'Metric', 'Alert', 'Metrics', 'Store', 'StateUse', 'Concurrency', 'Dependencies', 'Security', 'Migration',
+           'OncallAction', 'Override', 'Runbook', 'Gate', 'PromotionGates', 'missing', 'BotSpec', 'plain', 'spec_page',
+           'module_of', 'bot_ids', 'resolve_bot', 'Said', 'Conclusion', 'event_rows', 'security_check',
+           'operations_report', 'report_envelope', 'Bot', 'ServiceBot', 'register', 'unregister', 'load_bot']
 
 # %% ../nbs/02_bots.ipynb #09f6e4f3
 @dataclass(frozen=True)
@@ -676,6 +679,7 @@ class BotSpec:
     on_call: str | None = None
     severity_class: str = "P2"
     user_visible: bool = True
+    in_step: bool | None = None  # does it decide inside the step? None = as the family
     purpose: str
     why_it_matters: tuple[Why, ...]
     worked_example: WorkedExample | None = None
@@ -751,8 +755,8 @@ class BotSpec:
 
     @property
     def kernel(self) -> bool:
-        """True when the bot's family decides inside the step."""
-        return self.family.kernel
+        """True when the bot decides inside the step, as its family does unless the spec says otherwise."""
+        return self.family.kernel if self.in_step is None else self.in_step
 
     def parameter(self, name: str, where: str = "") -> Parameter:
         """The parameter of that name. Raises ConfigError, with the nearest name, when there is none."""
@@ -802,6 +806,12 @@ class BotSpec:
         for slot, p in enumerate(self.parameters):
             out[slot] = p.kernel_value((values or {}).get(p.name, p.default))
         return out
+
+    def limits(self, values: Mapping[str, Number] | None = None) -> Any:
+        """The parameters in kernel units as a named tuple, for bots outside the step. Raises as `check` does (B2)."""
+        self.check(values)
+        record = namedtuple("Limits", [p.name for p in self.parameters])
+        return record(*(p.kernel_value((values or {}).get(p.name, p.default)) for p in self.parameters))
 
     def index(self, name: str) -> int:
         """Slot of a parameter in `kernel_params`, so that a kernel can name it: `EDGE = SPEC.index("edge_bps")`."""
@@ -1187,10 +1197,155 @@ def resolve_bot(name: str) -> str:
         mend=f"did you mean {' or '.join(near)}?" if near else "`polytraders bots` lists them",
     )
 
+# %% ../nbs/02_bots.ipynb #e843525d
+SAYS = ("SIGNAL", "SWITCH", "CONFIG", "STATUS", "FEED_UP", "FEED_DOWN")
+"""Kinds of event rows (`rows.EventKind`) with which a conclusion may enter the step."""
+
+
+class Said(NamedTuple):
+    """One thing the step is told: an event row that is still without its time and place."""
+
+    kind: str  # one of SAYS
+    number: int = 0  # aux: number of the signal or switch, index of the bot (CONFIG), Status
+    value: int = 0  # size: value x 1e6 of a signal, 1 armed or 0 cleared, new kernel value of a parameter
+    slot: int = 0  # price: parameter slot (CONFIG)
+    market: int = -1  # index in the run's market table, -1 = all
+
+
+class Conclusion(NamedTuple):
+    """What a bot outside the step says about one subject at one time."""
+
+    code: str  # name of the reason
+    verdict: str = "NONE"  # name of rows.Verdict: NONE measured, APPROVE, RESHAPE, REJECT or QUARANTINE
+    observed: int = 0  # what was measured, kernel unit of the limit's parameter
+    limit: int = 0  # what it was held against
+    unit: str = "count"
+    what: str = ""  # the particulars for people: which order, which address, which provider; no secrets
+    measures: tuple[tuple[str, int, int | None, str], ...] = ()  # more of them: name, value, limit, unit
+    payload: Mapping[str, Any] = MappingProxyType({})  # the finding in parts, for reports
+    says: tuple[Said, ...] = ()  # what the step is told
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict in ("REJECT", "QUARANTINE")
+
+    @property
+    def severity(self) -> str:
+        """Severity of its reason, by name."""
+        from polytraders.reasons import lookup
+
+        return lookup(self.code).severity.name
+
+    def binds(self, mode: BotMode) -> bool:
+        """Must it be obeyed? A refusal of an enforced bot, or of one in quarantine for its scope."""
+        return self.refused and mode in (BotMode.ENFORCED, BotMode.QUARANTINE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as fixtures and `--json` have them."""
+        return plain(self._asdict()) | {
+            "severity": self.severity,
+            "measures": [list(m) for m in self.measures],
+            "says": [said._asdict() for said in self.says],
+        }
+
+
+def event_rows(conclusion: Conclusion, now: int) -> Any:
+    """EVENT[k]: what the step is told, at `now` (ns), seq not set. Raises UsageError for a kind it may not be told so."""
+    import numpy as np
+
+    from polytraders.rows import EVENT, EventKind, Flag
+
+    rows = np.zeros(len(conclusion.says), EVENT)
+    for row, said in zip(rows, conclusion.says, strict=True):
+        if said.kind not in SAYS:
+            raise UsageError(
+                f"a conclusion cannot be {said.kind}",
+                where=conclusion.code,
+                rule="fills, balances and books come from the venue, never from a bot",
+                mend=f"one of {', '.join(SAYS)}",
+            )
+        row["kind"], row["flags"] = EventKind[said.kind], Flag.LAST
+        row["ts_recv"] = row["ts_event"] = now
+        row["aux"], row["size"], row["price"], row["market"] = said.number, said.value, said.slot, said.market
+    return rows
+
+
+def _measures(conclusion: Conclusion) -> tuple[dict[str, Any], ...]:
+    from polytraders.contracts import number_text
+
+    first = ("observed", conclusion.observed, conclusion.limit, conclusion.unit)
+    return tuple(
+        {
+            "name": name,
+            "value": number_text(Decimal(value)),
+            "limit": None if limit is None else number_text(Decimal(limit)),
+            "unit": unit,
+        }
+        for name, value, limit, unit in (first, *conclusion.measures)
+    )
+
+
+def security_check(bot_id: str, conclusion: Conclusion, *, plan_id: str, surface: str, now: int) -> Any:
+    """The conclusion as `contracts.SecurityCheck`. plan_id: the plan about to be signed; now: ns."""
+    from polytraders.contracts import SecurityCheck, at
+    from polytraders.reasons import lookup
+
+    reason = lookup(conclusion.code)
+    return SecurityCheck(
+        **at(now),
+        bot_id=bot_id,
+        plan_id=plan_id,
+        surface=surface,
+        decision=conclusion.verdict,
+        severity=reason.severity.name,
+        reason_code=conclusion.code,
+        message=reason.user_message,
+        measures=_measures(conclusion),
+    )
+
+
+def operations_report(conclusion: Conclusion, topic: str) -> Any:
+    """The conclusion as `contracts.OperationsReport`. topic: what it is about, such as ConfigDrift."""
+    from polytraders.contracts import OperationsReport
+    from polytraders.reasons import lookup
+
+    measured = {f"{name}.{unit}": str(value) for name, value, _, unit in conclusion.measures}
+    return OperationsReport(
+        topic=topic,
+        summary=conclusion.what or lookup(conclusion.code).meaning,
+        details=measured | plain(conclusion.payload),
+    )
+
+
+def report_envelope(bot: ServiceBot, conclusion: Conclusion, payload: Any, *, now: int, **run: Any) -> Any:
+    """A sealed `contracts.ReportEnvelope` of one conclusion.
+
+    payload: the report, such as that of `operations_report`; now: ns; run: what the run knows and the bot does not:
+    run_id, run_mode, correlation_id, config_version, mode, builder_code, subject, seq, prev_hash (and reads, if any).
+    """
+    from polytraders.contracts import at, envelope_id, seal
+
+    when = at(now)
+    return seal(
+        {
+            "envelope_id": envelope_id(now, run["run_id"], run["seq"], bot.id),
+            "envelope_version": "v2",
+            "kind": payload.kind,
+            "bot_id": bot.id,
+            "bot_version": bot.spec.version,
+            "reason_code": conclusion.code,
+            "severity": conclusion.severity,
+            "payload": payload.document(),
+            "emitted_at": when["ts"],
+            "emitted_at_ns": when["ts_ns"],
+            **run,
+        }
+    )
+
 # %% ../nbs/02_bots.ipynb #aabb1ba7
 @dataclass(frozen=True)
 class Bot:
-    """A spec and the function that decides; `decide` is None for bots outside the step."""
+    """A spec and the function that decides; `decide` is None for bots outside the step, see `ServiceBot`."""
 
     spec: BotSpec
     decide: Callable[..., Any] | None = None
@@ -1203,6 +1358,25 @@ class Bot:
     def family(self) -> str:
         """Key of the bot's family: intel, disc, strat, risk, exec, sec or gov."""
         return self.spec.family.key
+
+
+@dataclass(frozen=True)
+class ServiceBot(Bot):
+    """A bot outside the step: a spec, the type of what it is given, and the function that concludes."""
+
+    check: Callable[[Any, Any, int], Conclusion] = None  # type: ignore[assignment]  # (given, limits, now in ns)
+    inputs: type = dict  # of `given`; JSON is read into it by `read`
+
+    def read(self, document: Any) -> Any:
+        """`inputs` from plain values (JSON). Raises pydantic's ValidationError."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(self.inputs).validate_python(document)
+
+    def run_fixture(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one fixture (fixtures/bots/<bot id>/*.json): `params`, `input`, `now` (ns) -> `Conclusion.as_dict()`."""
+        limits = self.spec.limits(document.get("params"))
+        return self.check(self.read(document["input"]), limits, document["now"]).as_dict()
 
 
 def register(bot: Bot) -> Bot:
@@ -1238,11 +1412,31 @@ def load_bot(name: str) -> Bot:
     if not isinstance(spec, BotSpec) or _squeezed(spec.bot_id) != _squeezed(bot_id):
         raise UsageError(
             f"{module.__name__} has no SPEC of {bot_id}",
-            rule="a bot's module exports SPEC and decide",
+            rule="a bot's module exports SPEC and decide, or SPEC, Inputs and check or observe",
             mend="export its notebook again",
         )
-    return Bot(spec, getattr(module, "decide", None))
+    decide, check = getattr(module, "decide", None), getattr(module, "check", getattr(module, "observe", None))
+    if spec.kernel != (check is None):
+        raise UsageError(
+            f"{module.__name__} exports {'check' if check else 'no check and no observe'}",
+            where=bot_id,
+            rule="a bot of the step exports decide, one outside it check or observe",
+            mend="export the right function, or say in_step in its spec",
+        )
+    return Bot(spec, decide) if spec.kernel else ServiceBot(spec, None, check, getattr(module, "Inputs", dict))
 
 
-KERNEL_BOTS: tuple[str, ...] = tuple(b for key, f in FAMILIES.items() if f.kernel for b in bot_ids(key))
-"""Bots with a module in the families that decide inside the step, in pipeline order."""
+def _decides(bot_id: str) -> bool:
+    """Does its module define `decide`? Read as text: importing every bot here would compile them."""
+    path = Path(polytraders.__file__).parent / FAMILIES[bot_id.partition(".")[0]].folder
+    text = (path / f"{bot_id.partition('.')[2].replace('-', '_')}.py").read_text(encoding="utf-8")
+    return "\ndef check(" not in text and "\ndef observe(" not in text
+
+
+KERNEL_BOTS: tuple[str, ...] = tuple(
+    b for key, f in FAMILIES.items() if f.kernel for b in bot_ids(key) if _decides(b)
+)
+"""Bots with a module that decide inside the step, in pipeline order."""
+
+SERVICE_BOTS: tuple[str, ...] = tuple(b for b in bot_ids() if b not in KERNEL_BOTS)
+"""Bots with a module that conclude outside the step."""

@@ -22,6 +22,7 @@ from polytraders.bots import (
     N_PARAMS,
     RISK_ORDER,
     SECTIONS,
+    SERVICE_BOTS,
     UNITS,
     AcceptanceTests,
     Bot,
@@ -38,6 +39,7 @@ from polytraders.bots import (
     Parameter,
     Runbook,
     Security,
+    ServiceBot,
     StateUse,
     Why,
     WireExample,
@@ -413,10 +415,12 @@ def test_a_bot_can_be_registered_without_a_module():
 
 
 def test_every_module_found_holds_the_bot_of_its_id():
-    assert tuple(b for b in bot_ids() if FAMILIES[b.partition(".")[0]].kernel) == KERNEL_BOTS
-    for bot_id in KERNEL_BOTS:
+    assert {*KERNEL_BOTS, *SERVICE_BOTS} == {*bot_ids()}
+    for bot_id in bot_ids():
         bot = load_bot(bot_id)
         assert bot.spec.bot_id == bot_id and bot.spec.check() is not None
+        assert bot.spec.kernel == (bot_id in KERNEL_BOTS) == (bot.decide is not None)
+        assert isinstance(bot, ServiceBot) != bot.spec.kernel
 
 
 def test_a_file_without_a_spec_is_no_bot(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_bots import SPEC
 
 from polytraders import bots, config
-from polytraders.bots import KERNEL_BOTS, Bot, BotMode, register, unregister
+from polytraders.bots import KERNEL_BOTS, SERVICE_BOTS, Bot, BotMode, register, unregister
 from polytraders.config import DEMO_BUILDER_CODE, PARTS, home, key_rule, load_settings, parse_ini
 from polytraders.errors import ConfigError, UsageError
 
@@ -60,7 +60,7 @@ def test_the_committed_file_loads_and_states_every_key_of_every_part():
 
 def test_the_committed_file_says_the_mode_of_every_bot_that_has_a_module():
     said = parse_ini((ROOT / "settings.ini").read_text(encoding="utf-8"), "settings.ini")
-    assert {b for b in KERNEL_BOTS if "mode" not in getattr(said.get(b), "entries", {})} == set()
+    assert {b for b in (*KERNEL_BOTS, *SERVICE_BOTS) if "mode" not in getattr(said.get(b), "entries", {})} == set()
 
 
 def test_every_value_arrives_typed_and_in_kernel_units(ini):

@@ -63,13 +63,22 @@ def new(
 
 
 def _list(as_json: bool) -> None:
-    from polytraders.bots import KERNEL_BOTS, LIBRARY, load_bot
+    from polytraders.bots import LIBRARY, bot_ids, load_bot
     from polytraders.config import load_settings
 
     settings = load_settings()
-    rows = [(load_bot(b), settings.bot(b)) for b in KERNEL_BOTS]
+    rows = [(load_bot(b), settings.bot(b)) for b in bot_ids()]
     if as_json:
-        listed = [{"bot_id": b.id, "name": b.spec.name, "version": b.spec.version, **c.as_dict()} for b, c in rows]
+        listed = [
+            {
+                "bot_id": b.id,
+                "name": b.spec.name,
+                "version": b.spec.version,
+                "in_step": b.spec.kernel,
+                **c.as_dict(),
+            }
+            for b, c in rows
+        ]
         print_json({"built": listed, "library": list(LIBRARY)})
         return
     from rich.console import Console
@@ -79,10 +88,11 @@ def _list(as_json: bool) -> None:
         title=f"{len(rows)} bots of the library's {sum(map(len, LIBRARY.values()))}, in pipeline order",
         title_justify="left",
     )
-    for heading in ("bot", "version", "mode", "what it does"):
+    for heading in ("bot", "version", "decides", "mode", "what it does"):
         table.add_column(heading)
     for b, config in rows:
-        table.add_row(b.id, b.spec.version, str(config.mode), b.spec.purpose.split(". ")[0].rstrip(".") + ".")
+        where = "in the step" if b.spec.kernel else "outside"
+        table.add_row(b.id, b.spec.version, where, str(config.mode), b.spec.purpose.split(". ")[0].rstrip(".") + ".")
     Console(highlight=False).print(table)
 
 

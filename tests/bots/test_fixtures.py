@@ -1,4 +1,7 @@
-"""Every fixture in fixtures/bots/<bot id>/ gives what it says: title, params, input (of `probe`), expected (a part)."""
+"""Every fixture in fixtures/bots/<bot id>/ gives what it says: title, params, input, expected (a part).
+
+The input is that of `probe`, or that of a bot outside the step, which has its time in `now` (ns).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polytraders.bots import KERNEL_BOTS, load_bot
+from polytraders.bots import ServiceBot, bot_ids, load_bot
 from polytraders.engine.probe import run_fixture
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "bots"
@@ -35,12 +38,13 @@ def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
 def test_a_fixture_gives_what_it_says(file: Path):
     document = json.loads(file.read_text(encoding="utf-8"))
     assert document["title"] and document["expected"]
-    answer = run_fixture(load_bot(file.parent.name), document)
+    bot = load_bot(file.parent.name)
+    answer = bot.run_fixture(document) if isinstance(bot, ServiceBot) else run_fixture(bot, document)
     assert not differences(document["expected"], answer), f"{document['title']}: {answer}"
 
 
-@pytest.mark.parametrize("bot_id", KERNEL_BOTS)
-def test_every_bot_of_the_step_has_its_four_fixtures(bot_id: str):
+@pytest.mark.parametrize("bot_id", bot_ids())
+def test_every_bot_has_its_four_fixtures(bot_id: str):
     assert {f.stem for f in (FOLDER / bot_id).glob("*.json")} >= KINDS
 
 
