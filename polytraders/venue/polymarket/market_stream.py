@@ -62,6 +62,8 @@ IN_A_ROW = 64
 """Frames that are read before others get their turn."""
 BOOKS_AT_ONCE = 50
 """Books asked for in one REST question."""
+MISSES = 3
+"""Books that may fail to come, or to fit their hash, until something else is to blame."""
 PERSISTENT = 3
 """Compares in a row in which the same levels must differ to be wrong and not merely late."""
 TICK = 0.05
@@ -97,6 +99,7 @@ class _Followed:
     due: float = 0.0  # monotonic: subscribe again from then on, 0 = no need
     until: float = 0.0  # monotonic: its book is awaited until then, 0 = it is not
     losses: int = 0  # in a row
+    misses: int = 0  # of its books' hashes
     up_at: float = 0.0
     differs: frozenset[tuple[int, int, int, int]] = frozenset()
     times: int = 0
@@ -464,7 +467,10 @@ class MarketStream:
                     continue  # of a market that is not followed
                 self._lose(lost or shard.followed, "INTEL_FRAME_UNREADABLE", f"{finding.kind}: {finding.detail}")
             elif finding.kind is Problem.HASH_MISMATCH and finding.market >= 0:
-                self._lose([self._followed[finding.market]], "INTEL_BOOK_DISAGREES", finding.detail)
+                one = self._followed[finding.market]
+                one.misses += 1
+                if one.misses <= MISSES:  # more often than that it is the recipe that does not fit, not the book
+                    self._lose([one], "INTEL_BOOK_DISAGREES", finding.detail)
 
     def _mentioned(self, frame: dict[str, Any]) -> list[_Followed]:
         """Markets that a message names, by condition or by token, wherever it names them."""
@@ -513,6 +519,8 @@ class MarketStream:
             self.counts["INTEL_SNAPSHOT_MISSING"] += 1
             one.losses += 1
             one.until, one.due = 0.0, now + self._pause(one.losses)
+            if one.losses > MISSES:
+                self._start(self._missing(shard, one))
         quiet = now - max(shard.heard, shard.proven)
         if quiet > patience.silent:
             self._kick(shard, "INTEL_FEED_SILENT", f"no data for {now - shard.heard:.1f} s, and no proof by REST")
@@ -544,6 +552,19 @@ class MarketStream:
             await socket.send(orjson.dumps({"operation": "unsubscribe", "assets_ids": tokens}).decode())
             again = {"operation": "subscribe", "assets_ids": tokens, "custom_feature_enabled": True}
             await socket.send(orjson.dumps(again).decode())
+
+    async def _missing(self, shard: _Shard, one: _Followed) -> None:
+        """A book that does not come however often it is asked for: when the venue has it, the connection is to blame."""
+        epoch = shard.epoch
+        try:
+            told = await self._read.json(f"{self.env.rest}/books", [{"token_id": one.info.yes_token}])
+        except Refused as error:
+            self.counts[error.code] += 1
+            return
+        if told and isinstance(told, list) and one.market.down and shard.epoch == epoch:
+            self._kick(
+                shard, "INTEL_SNAPSHOT_MISSING", f"the book of {one.info.slug} does not come over this connection"
+            )
 
     # -- compare with REST -------------------------------------------------------------------------------
 
