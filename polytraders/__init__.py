@@ -14,7 +14,7 @@ Modules:
 - `polytraders.data.markets`: Who is who in a recording: conditions, their two tokens, and where each rule of a market comes from.
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
-- `polytraders.data.record`: Writing a live feed down: every frame verbatim, every loss in its place, in hourly zstd files that `data import` reads.
+- `polytraders.data.record`: Writing a live feed down: every frame verbatim, every loss in its place, in hourly files that `data import` reads.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
 - `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.

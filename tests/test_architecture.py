@@ -326,7 +326,7 @@ def test_no_two_test_files_share_a_name():
 
 
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
-ON_LOOPBACK = "tests/venue/local/"
+ON_LOOPBACK = "tests/venue/"
 """Its tests talk to a server of their own; to any other machine conftest refuses the connection."""
 LOCAL_ONLY = {"tests/conftest.py": "closes the network", "tests/test_architecture.py": "names what it forbids"}
 

@@ -554,7 +554,7 @@ class MarketStream:
             await socket.send(orjson.dumps(again).decode())
 
     async def _missing(self, shard: _Shard, one: _Followed) -> None:
-        """A book that does not come however often it is asked for: when the venue has it, the connection is to blame."""
+        """A book that does not come, however often it is asked for: if the venue has it, the connection is to blame."""
         epoch = shard.epoch
         try:
             told = await self._read.json(f"{self.env.rest}/books", [{"token_id": one.info.yes_token}])
