@@ -62,6 +62,8 @@ IN_A_ROW = 64
 """Frames that are read before others get their turn."""
 BOOKS_AT_ONCE = 50
 """Books asked for in one REST question."""
+MISSES = 3
+"""Books that may fail to come, or to fit their hash, until something else is to blame."""
 PERSISTENT = 3
 """Compares in a row in which the same levels must differ to be wrong and not merely late."""
 TICK = 0.05
@@ -97,6 +99,7 @@ class _Followed:
     due: float = 0.0  # monotonic: subscribe again from then on, 0 = no need
     until: float = 0.0  # monotonic: its book is awaited until then, 0 = it is not
     losses: int = 0  # in a row
+    misses: int = 0  # of its books' hashes
     up_at: float = 0.0
     differs: frozenset[tuple[int, int, int, int]] = frozenset()
     times: int = 0
@@ -109,6 +112,7 @@ class _Shard:
 
     number: int
     followed: list[_Followed] = field(default_factory=list)
+    absent: set[_Followed] = field(default_factory=set)  # those that are down
     socket: ClientConnection | None = None
     epoch: int = 0
     since: int = 0
@@ -147,6 +151,7 @@ class MarketStream:
         self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)
         self._followed: list[_Followed] = []
         self._by_condition: dict[str, _Followed] = {}
+        self._shard_of: dict[str, _Shard] = {}
         self._shards: list[_Shard] = []
         self._at_start = tuple(markets)
         self._notes: list[dict[str, Any]] = []
@@ -305,6 +310,7 @@ class MarketStream:
         now = time.monotonic()
         for one, condition in zip(fresh, named, strict=True):  # a message each: their rows end with Flag.LAST
             self._note({"event_type": "feed_down", "markets": [condition], "code": code, "why": why[:240]})
+            self._shard_of[one.info.condition_id].absent.add(one)
             one.differs, one.times, one.absent = frozenset(), 0, 0
             one.losses = one.losses + 1 if one.up_at and now - one.up_at < 60 else 1
         self._changed.set()
@@ -335,6 +341,7 @@ class MarketStream:
         elif shard.socket is not None:
             one.due = time.monotonic()
         shard.followed.append(one)
+        self._shard_of[one.info.condition_id] = shard
 
     async def _keep(self, shard: _Shard) -> None:
         """Connect, read, and connect again."""
@@ -437,15 +444,17 @@ class MarketStream:
             findings = self._take(Message(0, self._messages, part, recv, frame, b""))
             if findings:
                 self._judge(shard, frame, findings)
-        self._settle(shard)
+        if shard.absent:
+            self._settle(shard)
 
     def _settle(self, shard: _Shard) -> None:
-        """Note which awaited books have come."""
-        for one in shard.followed:
-            if one.until and not one.market.down:
-                one.until, one.up_at = 0.0, time.monotonic()
-                shard.losses = 0
-                self._changed.set()
+        """Note which awaited books have come: a market that was down is up."""
+        for one in [one for one in shard.absent if not one.market.down]:
+            shard.absent.discard(one)
+            one.due = one.until = 0.0
+            one.up_at = time.monotonic()
+            shard.losses = 0
+            self._changed.set()
 
     def _judge(self, shard: _Shard, frame: dict[str, Any], findings: list[Finding]) -> None:
         """What findings about a message mean for the trust in the books."""
@@ -458,7 +467,10 @@ class MarketStream:
                     continue  # of a market that is not followed
                 self._lose(lost or shard.followed, "INTEL_FRAME_UNREADABLE", f"{finding.kind}: {finding.detail}")
             elif finding.kind is Problem.HASH_MISMATCH and finding.market >= 0:
-                self._lose([self._followed[finding.market]], "INTEL_BOOK_DISAGREES", finding.detail)
+                one = self._followed[finding.market]
+                one.misses += 1
+                if one.misses <= MISSES:  # more often than that it is the recipe that does not fit, not the book
+                    self._lose([one], "INTEL_BOOK_DISAGREES", finding.detail)
 
     def _mentioned(self, frame: dict[str, Any]) -> list[_Followed]:
         """Markets that a message names, by condition or by token, wherever it names them."""
@@ -497,9 +509,9 @@ class MarketStream:
         doubtful = [one for one in shard.followed if 0 < one.market.doubt < oldest and not one.market.down]
         if doubtful:
             self._lose(doubtful, "INTEL_BOOK_DISAGREES", "reported best quotes go on differing from the book's")
-        if due := [one for one in shard.followed if one.due and one.due <= now]:
+        if due := [one for one in shard.absent if one.due and one.due <= now]:
             self._start(self._subscribe(shard, due))
-        late = [one for one in shard.followed if one.until and one.until < now and not one.market.resolved]
+        late = [one for one in shard.absent if one.until and one.until < now and not one.market.resolved]
         if late and len(late) == sum(not one.market.resolved for one in shard.followed):
             self._kick(shard, "INTEL_SNAPSHOT_MISSING", "no book came")
             return
@@ -507,6 +519,8 @@ class MarketStream:
             self.counts["INTEL_SNAPSHOT_MISSING"] += 1
             one.losses += 1
             one.until, one.due = 0.0, now + self._pause(one.losses)
+            if one.losses > MISSES:
+                self._start(self._missing(shard, one))
         quiet = now - max(shard.heard, shard.proven)
         if quiet > patience.silent:
             self._kick(shard, "INTEL_FEED_SILENT", f"no data for {now - shard.heard:.1f} s, and no proof by REST")
@@ -538,6 +552,19 @@ class MarketStream:
             await socket.send(orjson.dumps({"operation": "unsubscribe", "assets_ids": tokens}).decode())
             again = {"operation": "subscribe", "assets_ids": tokens, "custom_feature_enabled": True}
             await socket.send(orjson.dumps(again).decode())
+
+    async def _missing(self, shard: _Shard, one: _Followed) -> None:
+        """A book that does not come, however often it is asked for: if the venue has it, the connection is to blame."""
+        epoch = shard.epoch
+        try:
+            told = await self._read.json(f"{self.env.rest}/books", [{"token_id": one.info.yes_token}])
+        except Refused as error:
+            self.counts[error.code] += 1
+            return
+        if told and isinstance(told, list) and one.market.down and shard.epoch == epoch:
+            self._kick(
+                shard, "INTEL_SNAPSHOT_MISSING", f"the book of {one.info.slug} does not come over this connection"
+            )
 
     # -- compare with REST -------------------------------------------------------------------------------
 

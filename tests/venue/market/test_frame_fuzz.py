@@ -343,6 +343,67 @@ async def campaign(frames, seed):
     return stream.counts, changed, downs / looks
 
 
+def offline(number=2):
+    """A stream without a network whose markets are up: (stream, shard, truth, what it said)."""
+    infos, said = [info(k) for k in range(1, number + 1)], []
+    stream = MarketStream(ENV, infos, said.append, clock=lambda: START * 10**6)
+    stream._note({"event_type": "recorder"})
+    stream.follow(infos)
+    (shard,) = stream._shards
+    shard.socket = SimpleNamespace(transport=SimpleNamespace(abort=lambda: None))
+    truth = Truth(infos, random.Random(1))
+    stream._frame(shard, orjson.dumps([truth.book(at) for at in range(number)]))
+    assert stream.up()
+    return stream, shard, truth
+
+
+def test_a_book_that_does_not_fit_its_hash_takes_its_market_down_but_not_for_ever():
+    async def work():
+        stream, shard, truth = offline()
+        good = truth.book(0)
+        for name, value in (
+            ("min_order_size", "5"),
+            ("tick_size", "0.01"),
+            ("neg_risk", False),
+            ("last_trade_price", ""),
+        ):
+            good[name] = value
+        from polytraders.data.bookhash import full_hash
+
+        good["hash"] = full_hash(good, "5", 100, False, "")
+        stream._frame(shard, orjson.dumps(good))
+        assert stream.up()
+        seen = []
+        for number in range(5):
+            bad = {**good, "timestamp": str(truth.ms + number), "hash": "0" * 40}
+            stream._frame(shard, orjson.dumps(bad))
+            seen.append((stream.up(0), stream.up(1)))
+        await stream._read.close()
+        return seen, stream.counts
+
+    seen, counts = asyncio.run(work())
+    assert seen == [(False, True)] * 3 + [(True, True)] * 2
+    assert counts["hash_mismatch"] == 5
+
+
+@pytest.mark.parametrize(("told", "kicked"), [([{"asset_id": "1"}], True), ([], False)])
+def test_a_connection_that_withholds_a_book_the_venue_has_is_dropped(told, kicked):
+    async def work():
+        stream, shard, _ = offline()
+
+        async def answer(url, body=None):
+            return told
+
+        await stream._read.close()
+        stream._read = SimpleNamespace(json=answer)
+        one = shard.followed[0]
+        stream._down([one], "INTEL_BOOK_DISAGREES", "a test")
+        await stream._missing(shard, one)
+        return shard.kicked is not None, stream.up(1)
+
+    assert asyncio.run(work()) == (kicked, not kicked)
+
+
 def survive(frames, seed):
     counts, changed, down = asyncio.run(campaign(frames, seed))
     assert changed > frames * 0.4
