@@ -62,6 +62,8 @@ def guard(venue: LocalVenue) -> Any:
             answer = reply({"error": "not found"}, 404)
         except web.HTTPMethodNotAllowed:
             answer = reply({"error": "method not allowed"}, 405)
+        except ConnectionResetError:  # the client gave up before its request was read
+            answer = web.Response(status=499)
         venue.wake()
         if lag:
             await asyncio.sleep(lag)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.engine.fees import MICRO_PER_FEE_UNIT, taker_fee
+from polytraders.engine.fees import MICRO_PER_FEE_UNIT, fee_nano, fee_units, taker_fee
 from polytraders.reasons import Code
 from polytraders.rows import EVENT, ActionKind, EventKind, Flag, OrderType, Outcome, Side
 from polytraders.units import NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
@@ -82,6 +82,7 @@ class Tracked:
     trades: set[str] = field(default_factory=set)  # ids of the trades seen
     seen: int = 0  # micro-shares of all trades seen, failed ones too
     told: int = 0  # micro-shares booked as rows
+    nano: int = 0  # 1e-9 pUSD, fees of what it took, before rounding
     cancel_asked: bool = False
     cancel_tried: bool = False
     cancel_at: int = 0  # ns, when to send the request to cancel it again, 0 = it is on its way or was answered
@@ -324,7 +325,11 @@ class Tracker:
             self._forget(order)
 
     def _new_fill(self, order: Tracked, leg: Leg, status: str, ts: int) -> Fill:
-        fee = 0 if leg.maker else int(taker_fee(leg.size, leg.price, *self.fees(order.market)))
+        fee = 0
+        if not leg.maker:  # the venue rounds the fee of a whole match once: each fill has its part of the running sum
+            before = fee_units(order.nano)
+            order.nano += fee_nano(leg.size, leg.price, *self.fees(order.market))
+            fee = int(fee_units(order.nano) - before) * MICRO_PER_FEE_UNIT
         return Fill(leg.size, leg.price, fee, leg.maker, status, False, ts)
 
     def _settle(self, order: Tracked, fill: Fill, key: str, status: str) -> None:
