@@ -449,15 +449,20 @@ def trade_key(trade: str, order: str, leg: int = 0) -> str:
     return f"{trade}:{order}" + (f":{leg}" if leg else "")
 
 
+def _makers(said: dict[str, Any]) -> list[dict[str, Any]]:
+    told = said.get("maker_orders")
+    return [maker for maker in told if isinstance(maker, dict)] if isinstance(told, list) else []
+
+
 def _order_ids(said: dict[str, Any]) -> list[str]:
-    makers = [m for m in said.get("maker_orders") or () if isinstance(m, dict)]
+    makers = _makers(said)
     return [str(said.get("taker_order_id")), *(str(m.get("order_id")) for m in makers)]
 
 
 def own_legs(said: dict[str, Any], ours: Any) -> Iterator[tuple[str, list[Leg]]]:
     """(digest, legs) of each of our orders in a trade. As a taker we traded at the prices of the makers, in our token:
     a maker of the other outcome at q is one of ours at 1 - q."""
-    makers = [m for m in said.get("maker_orders") or () if isinstance(m, dict)]
+    makers = _makers(said)
     key = said.get("taker_order_id")
     if isinstance(key, str) and key in ours:
         yield key, _taker_legs(said, makers)
@@ -523,7 +528,7 @@ def listed_trades(said: dict[str, Any], where: dict[str, tuple[int, int]], ours:
     if status == "MATCHED_NOT_BROADCASTED":
         status = "MATCHED"
     made = []
-    makers = {str(m.get("order_id")): m for m in said.get("maker_orders") or () if isinstance(m, dict)}
+    makers = {str(m.get("order_id")): m for m in _makers(said)}
     for key, legs in own_legs(said, ours):
         about = makers.get(key, said) if legs and legs[0].maker else said
         market, outcome = where.get(str(about.get("asset_id")), (-1, int(Outcome.YES)))
