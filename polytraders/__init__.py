@@ -14,6 +14,7 @@ Modules:
 - `polytraders.data.markets`: Who is who in a recording: conditions, their two tokens, and where each rule of a market comes from.
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
+- `polytraders.data.record`: Writing a live feed down: every frame verbatim, every loss in its place, in hourly files that `data import` reads.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
 - `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.
@@ -61,6 +62,8 @@ Modules:
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
+- `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
+- `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.
@@ -75,14 +78,22 @@ Modules:
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
 - `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
 - `polytraders.venue.polymarket.budget`: The request budget: token buckets as the venue keeps them, so that it need not refuse us.
+- `polytraders.venue.polymarket.capture`: Recording a venue's market data: discovery, streams and recorder as one thing that runs until it is told to stop.
 - `polytraders.venue.polymarket.client`: The CLOB's REST interface as the trading side uses it: requests within the budget, and answers taken as they are.
+- `polytraders.venue.polymarket.discovery`: Which markets there are: Gamma's list, page by page, checked against what was asked for.
 - `polytraders.venue.polymarket.heartbeat`: The dead man's switch: as long as we beat, our orders rest; when we fall silent, the venue takes them off.
+- `polytraders.venue.polymarket.hosts`: Where a venue answers: one object that every client of it is built from.
+- `polytraders.venue.polymarket.market_stream`: The venue's market channel as event rows, live.
 - `polytraders.venue.polymarket.outcomes`: What an answer of the venue proves about an order, and the reason code for it.
 - `polytraders.venue.polymarket.port`: The venue port to Polymarket, and to a local venue that speaks its protocol.
 - `polytraders.venue.polymarket.preflight`: May this account trade here now? Each check has its own message and reason code; one that cannot be made fails.
+- `polytraders.venue.polymarket.reader`: Reading the venue's public services: GET and POST of JSON that may be repeated, because they change nothing.
 - `polytraders.venue.polymarket.reconcile`: Ask the venue what is: for one order by its digest, and for all of them.
+- `polytraders.venue.polymarket.rules`: The rules a market trades under, from the exchange itself: tick, smallest size, exchange, fees, delay, rewards.
+- `polytraders.venue.polymarket.signals`: External prices of the venue's real-time data socket (RTDS) as SIGNAL rows.
 - `polytraders.venue.polymarket.tracking`: Our orders as the venue's words make them: answers, user events and listings in, event rows out, each once.
 - `polytraders.venue.polymarket.user_stream`: The user channel: what the venue tells of our orders and trades, over a socket that comes back by itself.
-- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it.
+- `polytraders.venue.simulated`: Paper trading: the simulated venue of a backtest, in real time on live rows, behind the venue port."""
 
 __version__ = "0.1.0"

@@ -256,6 +256,45 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #fe3d1700
+register(
+    "",
+    """
+    1700 INTEL_FEED_DISCONNECTED WARN
+    The market-data connection is not there yet, or was lost; the books are taken anew when it is back.
+    The connection to the market's prices was lost, so nothing is traded there until it is back.
+    Nothing to do for a short loss; otherwise check the network and the venue's status.
+    1701 INTEL_FEED_SILENT WARN
+    The market-data connection stands, but it brings no data while the venue's books move on, or cannot be asked.
+    The market's prices stopped coming, so nothing is traded there until they come again.
+    Nothing to do; the connection is made anew. If it repeats, check the venue's status.
+    1702 INTEL_BOOK_DISAGREES WARN
+    Our book is not what the venue says it is: a message was lost, or came in a wrong order.
+    Our copy of the order book was wrong, so nothing is traded there until it has been read again.
+    Nothing to do; the book is read anew. If it repeats, look at the recording's quality table.
+    1703 INTEL_FRAME_UNREADABLE WARN
+    A market-data message could not be read, so what it said is missing from the book.
+    A message about the market's prices made no sense, so the order book is read again before trading goes on.
+    Look at the message in the recording: the venue's protocol may have changed.
+    1704 INTEL_SNAPSHOT_MISSING WARN
+    The venue did not send a book that was asked for.
+    The market's order book did not come, so nothing is traded there.
+    Check that the market still has a book: a resolved one has none.
+    1710 INTEL_VENUE_UNREACHABLE WARN
+    A service of the venue did not answer, or answered that it cannot serve.
+    The venue could not be reached.
+    Check the network and the venue's status, then try again.
+    1711 INTEL_VENUE_UNREADABLE WARN
+    An answer of the venue is not what its documentation says; nothing of it is used.
+    The venue's answer made no sense, so it was not used.
+    Look at the field that is named: the venue's interface may have changed.
+    1712 INTEL_RULES_INCOMPLETE WARN
+    The venue does not tell a rule of the market that orders depend on: its tick, smallest size, exchange or fee.
+    The market's trading rules are not fully known, so it is not traded.
+    Try again later, or choose another market.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #0e5f44f2
 register(
     "disc.marketscanner",
@@ -1222,7 +1261,7 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #a673cd7c
+# %% ../nbs/01_reasons.ipynb #c1bf5b1c
 register(
     "",
     """
@@ -1365,7 +1404,7 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #7bd11b7b
+# %% ../nbs/01_reasons.ipynb #a5520f9b
 register(
     "",
     """

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, report, research, run_log, runs, venue
+from polytraders.cli import bots, calibrate, data, record, report, research, run_log, runs, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="From a trading idea on Polymarket in a notebook to receipts for every decision.",
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.command("record", rich_help_panel="Data")(record.record)
 app.command("backtest", rich_help_panel="Runs")(runs.backtest)
 app.command("replay", rich_help_panel="Runs")(runs.replay)
 app.command("runs", rich_help_panel="Runs")(runs.list_)
