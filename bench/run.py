@@ -325,19 +325,17 @@ def frames(rounds: int, say: Callable[[str], None]) -> list[Result]:
     """Recorded frames of the market channel to event rows, as the live stream does it."""
     say("frames of the market channel")
     runs = [measure(sys.executable, "-m", "bench.frames") for _ in range(rounds)]
-    what = {
-        "channel": "recorded frames of the whole market channel to event rows, one core",
-        "books": "the same of a feed of nothing but full books, 100 levels each",
-    }
-    return [
-        Result(
-            f"frames_{name}", median(rates), "frames/s", least, median(rates) / least,
-            {"what": text, "peer_name": "budget", "at_least": 1.0, "runs": [round(rate) for rate in rates],
-             **counts(runs[-1][name])},
-        )
-        for name, text in what.items()
-        for rates, least in [([run[name]["frames_per_second"] for run in runs], FRAMES_PER_SECOND)]
-    ]  # fmt: skip
+    results = []
+    for name, text, target in (
+        ("channel", "recorded frames of the whole market channel to event rows, one core", {"at_least": 1.0}),
+        ("books", "the same of a feed of nothing but full books, 100 levels each", {}),
+    ):
+        rates = [run[name]["frames_per_second"] for run in runs]
+        detail = {"what": text, "peer_name": "budget", "runs": [round(rate) for rate in rates], **target}
+        detail |= counts(runs[-1][name])
+        ratio = median(rates) / FRAMES_PER_SECOND
+        results.append(Result(f"frames_{name}", median(rates), "frames/s", FRAMES_PER_SECOND, ratio, detail))
+    return results
 
 
 def counts(run: dict) -> dict:

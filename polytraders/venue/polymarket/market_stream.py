@@ -109,6 +109,7 @@ class _Shard:
 
     number: int
     followed: list[_Followed] = field(default_factory=list)
+    absent: set[_Followed] = field(default_factory=set)  # those that are down
     socket: ClientConnection | None = None
     epoch: int = 0
     since: int = 0
@@ -147,6 +148,7 @@ class MarketStream:
         self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)
         self._followed: list[_Followed] = []
         self._by_condition: dict[str, _Followed] = {}
+        self._shard_of: dict[str, _Shard] = {}
         self._shards: list[_Shard] = []
         self._at_start = tuple(markets)
         self._notes: list[dict[str, Any]] = []
@@ -305,6 +307,7 @@ class MarketStream:
         now = time.monotonic()
         for one, condition in zip(fresh, named, strict=True):  # a message each: their rows end with Flag.LAST
             self._note({"event_type": "feed_down", "markets": [condition], "code": code, "why": why[:240]})
+            self._shard_of[one.info.condition_id].absent.add(one)
             one.differs, one.times, one.absent = frozenset(), 0, 0
             one.losses = one.losses + 1 if one.up_at and now - one.up_at < 60 else 1
         self._changed.set()
@@ -335,6 +338,7 @@ class MarketStream:
         elif shard.socket is not None:
             one.due = time.monotonic()
         shard.followed.append(one)
+        self._shard_of[one.info.condition_id] = shard
 
     async def _keep(self, shard: _Shard) -> None:
         """Connect, read, and connect again."""
@@ -437,15 +441,17 @@ class MarketStream:
             findings = self._take(Message(0, self._messages, part, recv, frame, b""))
             if findings:
                 self._judge(shard, frame, findings)
-        self._settle(shard)
+        if shard.absent:
+            self._settle(shard)
 
     def _settle(self, shard: _Shard) -> None:
-        """Note which awaited books have come."""
-        for one in shard.followed:
-            if one.until and not one.market.down:
-                one.until, one.up_at = 0.0, time.monotonic()
-                shard.losses = 0
-                self._changed.set()
+        """Note which awaited books have come: a market that was down is up."""
+        for one in [one for one in shard.absent if not one.market.down]:
+            shard.absent.discard(one)
+            one.due = one.until = 0.0
+            one.up_at = time.monotonic()
+            shard.losses = 0
+            self._changed.set()
 
     def _judge(self, shard: _Shard, frame: dict[str, Any], findings: list[Finding]) -> None:
         """What findings about a message mean for the trust in the books."""
@@ -497,9 +503,9 @@ class MarketStream:
         doubtful = [one for one in shard.followed if 0 < one.market.doubt < oldest and not one.market.down]
         if doubtful:
             self._lose(doubtful, "INTEL_BOOK_DISAGREES", "reported best quotes go on differing from the book's")
-        if due := [one for one in shard.followed if one.due and one.due <= now]:
+        if due := [one for one in shard.absent if one.due and one.due <= now]:
             self._start(self._subscribe(shard, due))
-        late = [one for one in shard.followed if one.until and one.until < now and not one.market.resolved]
+        late = [one for one in shard.absent if one.until and one.until < now and not one.market.resolved]
         if late and len(late) == sum(not one.market.resolved for one in shard.followed):
             self._kick(shard, "INTEL_SNAPSHOT_MISSING", "no book came")
             return
