@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, record, report, research, run_log, runs, venue
+from polytraders.cli import bots, calibrate, data, doctor, record, report, research, run_log, runs, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)
 app.command("calibrate", rich_help_panel="Research")(calibrate.calibrate)
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
+app.command("doctor", rich_help_panel="Venue")(doctor.doctor)
 app.add_typer(bots.app, name="bots", rich_help_panel="Library")
 app.command("schemas", rich_help_panel="Library")(bots.schemas)
 
