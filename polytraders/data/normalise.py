@@ -149,8 +149,8 @@ class Normaliser:
     """Applies messages one by one; afterwards `log` holds the rows, and the counts are read.
 
     registry: knows the markets. gap: ns of silence that count as one. keep: the message table too.
-    best: reported best quotes, checked and agreed. hashes: books by `bookhash.Verdict.state`.
-    clocks: file -> "none" (no receive time), "seconds" (all on whole seconds) or "fine".
+    best: reported best quotes, checked and agreed. hashes: books by `bookhash.Verdict.state`. clocks: file -> "none"
+    (no receive time), "seconds" (all on whole seconds) or "fine".
     """
 
     def __init__(self, registry: Registry, gap: int, keep: bool = True):
