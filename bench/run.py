@@ -30,6 +30,7 @@ PEER_VENV = ROOT / ".venv-hft"
 PEER_PINS = ROOT / "bench" / "peers" / "requirements-hft.txt"
 PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
 TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
+FAULTS_BEGIN, FAULTS_END = "<!-- faults: written by bench/run.py -->", "<!-- end of faults -->"
 HELP_RUNS = 10
 SWEEP_TRIALS, SWEEP_EVENTS = 1_000, 1_000_000
 FRAMES_PER_SECOND = 30_000
@@ -278,6 +279,7 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         ),
         *sweeps(say),
         *frames(rounds, say),
+        *trading(rounds, say),
         budget(
             "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
             what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
@@ -318,6 +320,51 @@ def sweeps(say: Callable[[str], None]) -> list[Result]:
             "sweep_overhead", "ms", [one["overhead_ms"]], 20.0,
             what="of a trial, beside its loop", peer_name="budget",
         ),
+    ]  # fmt: skip
+
+
+LATENCY_P50, LATENCY_P99, RECOVERY = 0.5, 2.0, 10.0
+"""ms from a frame to an order's bytes, median and one in a hundred; s until all is known again after a fault."""
+
+
+def trading(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Orders built and signed, the delay from a frame to an order's bytes, and recovery from every fault."""
+    say("orders")
+    orders = measure(sys.executable, "-m", "bench.orders")
+    rates = orders["rounds"]
+    say("latency")
+    delays = [measure(sys.executable, "-m", "bench.latency") for _ in range(rounds)]
+    say("faults")
+    faults = measure(sys.executable, "-m", "bench.faults")
+    worst = max(faults["reports"], key=lambda report: report["recovery_s"])
+    unequal = [report["name"] for report in faults["reports"] if report["wrong"]]
+    ratio = worst["recovery_s"] / RECOVERY if faults["good"] else 1_000.0  # unequal books miss any budget
+    recovered = Result(
+        "faults", worst["recovery_s"], "s", RECOVERY, ratio,
+        {"what": f"longest recovery, from {worst['name']}; books unequal: {', '.join(unequal) or 'none'}",
+         "peer_name": "budget", "at_most": 1.0, "table": faults["table"], "reports": faults["reports"]},
+    )  # fmt: skip
+    return [
+        compare(
+            "orders", "orders/s", rates["ours"], rates[orders["peer_name"]],
+            what="built and signed, one core", peer_name=orders["peer_name"], at_least=float(orders["at_least"]),
+            rates=orders["rates"],
+        ),
+        Result(
+            "orders_per_second", orders["value"], "orders/s", orders["value_at_least"],
+            orders["value"] / orders["value_at_least"],
+            {"what": "the same", "peer_name": "budget", "at_least": 1.0},
+        ),
+        budget(
+            "frame_to_order_p50", "ms", [run["p50_ms"] for run in delays], LATENCY_P50,
+            what="a frame of the market channel to two orders' bytes, whole step with every bot, loopback",
+            peer_name="budget", **{k: delays[-1][k] for k in ("measured", "orders", "bots", "rows_p50_ms")},
+        ),
+        budget(
+            "frame_to_order_p99", "ms", [run["p99_ms"] for run in delays], LATENCY_P99,
+            what="the same, one in a hundred", peer_name="budget",
+        ),
+        recovered,
     ]  # fmt: skip
 
 
@@ -401,10 +448,18 @@ def write(results: list[Result]) -> None:
             {"name": r.name, "value": r.value, "unit": r.unit, "peer": r.peer, "ratio": r.ratio, "detail": detail}
         )
     RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-    page = PAGE.read_text()
-    head, rest = page.split(TABLE_BEGIN, 1)
-    _, tail = rest.split(TABLE_END, 1)
-    PAGE.write_text(f"{head}{TABLE_BEGIN}\n{table(results)}\n{TABLE_END}{tail}")
+    page = between(PAGE.read_text(), TABLE_BEGIN, TABLE_END, table(results))
+    for r in results:
+        if r.name == "faults":
+            page = between(page, FAULTS_BEGIN, FAULTS_END, r.detail["table"])
+    PAGE.write_text(page)
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """A page with the text between two marks replaced."""
+    head, rest = page.split(begin, 1)
+    _, tail = rest.split(end, 1)
+    return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
 def main() -> int:

@@ -11,7 +11,21 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, desk, live, record, report, research, run_log, runs, serve, venue
+from polytraders.cli import (
+    bots,
+    calibrate,
+    data,
+    desk,
+    doctor,
+    live,
+    record,
+    report,
+    research,
+    run_log,
+    runs,
+    serve,
+    venue,
+)
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -45,6 +59,7 @@ app.command("console", rich_help_panel="Desk")(serve.console)
 app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
 app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
+app.command("doctor", rich_help_panel="Venue")(doctor.doctor)
 app.add_typer(bots.app, name="bots", rich_help_panel="Library")
 app.command("schemas", rich_help_panel="Library")(bots.schemas)
 

@@ -124,3 +124,25 @@ def test_a_parameter_of_a_bot_that_is_not_there_is_refused():
 def test_a_record_array_of_another_kind_is_refused():
     with pytest.raises(DataError, match="not of"):
         step("quotes", 0).run(np.zeros(2, np.int64))
+
+
+def test_an_order_that_may_trade_more_than_its_size_ends_with_its_cancel():
+    """A taking buy spends its money: below its limit that buys more shares, told with Flag.MORE."""
+    live = step("takes", 0)
+    events = random_tape(3, 200, 2)
+    made = live.run(events.copy())
+    (first, *_) = made.actions[made.actions["kind"] == 1].copy()
+    before = int(live.state.account[0]["open_orders"])
+    held = int(live.state.positions["yes"][first["market"]])
+    rows = np.zeros(3, EVENT)
+    rows["ts_recv"] = rows["ts_event"] = live.now
+    rows["aux"], rows["market"], rows["side"] = first["order_id"], first["market"], first["side"]
+    rows["kind"] = EventKind.FILL_CONFIRMED, EventKind.FILL_CONFIRMED, EventKind.CANCEL
+    rows["price"][:2] = first["price"] // 2
+    rows["size"][:2] = first["size"]
+    rows["flags"][:2] = Flag.MORE
+    live.run(rows[:1])
+    assert live.state.account[0]["open_orders"] == before, "it goes on though it is whole"
+    live.run(rows[1:])
+    assert live.state.account[0]["open_orders"] == before - 1
+    assert live.state.positions["yes"][first["market"]] == held + 2 * first["size"]

@@ -271,6 +271,13 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         venue.wake()
         return reply({"rows": rows, "left": exchange.tape.left})
 
+    async def drop_sockets(request: web.Request) -> web.Response:
+        """Close every socket of both channels, as a restart of the venue's front does."""
+        listeners = list(venue.streams.market | venue.streams.user)
+        for listener in listeners:
+            listener.put(None)
+        return reply({"dropped": len(listeners)})
+
     async def miss_heartbeats(request: web.Request) -> web.Response:
         """Make every armed key's last beat `seconds` older and look at once."""
         seconds = read(int, (await body(request, "seconds")).get("seconds", 15))
@@ -283,7 +290,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
     get, post, delete = web.get, web.post, web.delete
     return [
         get("/state", state), get("/faults", list_faults), post("/mode", set_mode),
-        post("/geoblock", set_place), post("/faults/{fault}", set_fault),
+        post("/geoblock", set_place), delete("/sockets", drop_sockets), post("/faults/{fault}", set_fault),
         delete("/faults", clear_faults), post("/markets", add_market), post("/markets/{market}/level", set_level),
         post("/markets/{market}/trade", print_trade), post("/markets/{market}/tick", set_tick),
         post("/markets/{market}/status", set_status), post("/markets/{market}/resolve", resolve),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,6 +51,8 @@ def guard(venue: LocalVenue) -> Any:
         faults, lag = venue.faults, 0.0
         if (latency := faults["latency"]).strikes():
             lag = latency.value / 2_000
+            with contextlib.suppress(ConnectionResetError):
+                await request.read()  # it has arrived; whether the client still waits is its own affair
             await asyncio.sleep(lag)
         if (fault := faults["error_before"]).strikes():
             return reply({"error": "could not run the execution"}, fault.value or 500)
@@ -62,6 +65,8 @@ def guard(venue: LocalVenue) -> Any:
             answer = reply({"error": "not found"}, 404)
         except web.HTTPMethodNotAllowed:
             answer = reply({"error": "method not allowed"}, 405)
+        except ConnectionResetError:  # the client gave up before its request was read
+            answer = web.Response(status=499)
         venue.wake()
         if lag:
             await asyncio.sleep(lag)

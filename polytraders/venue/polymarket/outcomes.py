@@ -149,7 +149,8 @@ def of_entry(entry: Any, taking_side: int = -1) -> Outcome:
         return Outcome(Kind.UNKNOWN, Code.EXEC_OUTCOME_UNKNOWN, "an answer of unknown form")
     text, status, name = _words(entry), str(entry.get("status") or "").lower(), entry.get("orderID")
     if entry.get("success") is True and not text and name and status in ACCEPTED_STATES:
-        trades = tuple(t for t in entry.get("tradeIDs") or () if isinstance(t, str))
+        told = entry.get("tradeIDs")
+        trades = tuple(t for t in told if isinstance(t, str)) if isinstance(told, list) else ()
         return Outcome(Kind.ACCEPTED, status=status, trades=trades, matched=_matched(entry, taking_side))
     if not text and status == "unmatched":
         return Outcome(Kind.UNKNOWN, Code.EXEC_OUTCOME_UNKNOWN, "unmatched")

@@ -36,7 +36,7 @@ from polytraders.venue.polymarket.budget import Budget
 from polytraders.venue.polymarket.client import LARGEST_CANCEL, TIMEOUT, Answer, Client, Hosts
 from polytraders.venue.polymarket.heartbeat import INTERVAL, Heartbeat
 from polytraders.venue.polymarket.tracking import TAKING, Phase, Tracked, Tracker, listed_trades
-from polytraders.venue.polymarket.user_stream import UserStream
+from polytraders.venue.polymarket.user_stream import PING, UserStream
 from polytraders.venue.port import Balances, Emit, Known, News, OpenOrder, Request, Trade
 from polytraders.venue.refusal import Refused
 
@@ -121,7 +121,13 @@ class PolymarketPort:
         )
         self.tracker.wake = self._wake
         self.stream = UserStream(
-            self.client, credentials, self._heard, self._connected, silence=options.silence, delays=options.reconnect
+            self.client,
+            credentials,
+            self._heard,
+            self._connected,
+            ping=min(PING, options.silence / 3),
+            silence=options.silence,
+            delays=options.reconnect,
         )
         self.beats = Heartbeat(self.client, interval=options.heartbeat_every)
         self.blocked = False  # the geoblock page said no, or nothing, since the start: orders are denied

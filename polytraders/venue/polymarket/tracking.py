@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.engine.fees import MICRO_PER_FEE_UNIT, taker_fee
+from polytraders.engine.fees import MICRO_PER_FEE_UNIT, fee_nano, fee_units, taker_fee
 from polytraders.reasons import Code
 from polytraders.rows import EVENT, ActionKind, EventKind, Flag, OrderType, Outcome, Side
 from polytraders.units import NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
@@ -82,6 +82,7 @@ class Tracked:
     trades: set[str] = field(default_factory=set)  # ids of the trades seen
     seen: int = 0  # micro-shares of all trades seen, failed ones too
     told: int = 0  # micro-shares booked as rows
+    nano: int = 0  # 1e-9 pUSD, fees of what it took, before rounding
     cancel_asked: bool = False
     cancel_tried: bool = False
     cancel_at: int = 0  # ns, when to send the request to cancel it again, 0 = it is on its way or was answered
@@ -324,7 +325,11 @@ class Tracker:
             self._forget(order)
 
     def _new_fill(self, order: Tracked, leg: Leg, status: str, ts: int) -> Fill:
-        fee = 0 if leg.maker else int(taker_fee(leg.size, leg.price, *self.fees(order.market)))
+        fee = 0
+        if not leg.maker:  # the venue rounds the fee of a whole match once: each fill has its part of the running sum
+            before = fee_units(order.nano)
+            order.nano += fee_nano(leg.size, leg.price, *self.fees(order.market))
+            fee = int(fee_units(order.nano) - before) * MICRO_PER_FEE_UNIT
         return Fill(leg.size, leg.price, fee, leg.maker, status, False, ts)
 
     def _settle(self, order: Tracked, fill: Fill, key: str, status: str) -> None:
@@ -444,15 +449,20 @@ def trade_key(trade: str, order: str, leg: int = 0) -> str:
     return f"{trade}:{order}" + (f":{leg}" if leg else "")
 
 
+def _makers(said: dict[str, Any]) -> list[dict[str, Any]]:
+    told = said.get("maker_orders")
+    return [maker for maker in told if isinstance(maker, dict)] if isinstance(told, list) else []
+
+
 def _order_ids(said: dict[str, Any]) -> list[str]:
-    makers = [m for m in said.get("maker_orders") or () if isinstance(m, dict)]
+    makers = _makers(said)
     return [str(said.get("taker_order_id")), *(str(m.get("order_id")) for m in makers)]
 
 
 def own_legs(said: dict[str, Any], ours: Any) -> Iterator[tuple[str, list[Leg]]]:
     """(digest, legs) of each of our orders in a trade. As a taker we traded at the prices of the makers, in our token:
     a maker of the other outcome at q is one of ours at 1 - q."""
-    makers = [m for m in said.get("maker_orders") or () if isinstance(m, dict)]
+    makers = _makers(said)
     key = said.get("taker_order_id")
     if isinstance(key, str) and key in ours:
         yield key, _taker_legs(said, makers)
@@ -518,7 +528,7 @@ def listed_trades(said: dict[str, Any], where: dict[str, tuple[int, int]], ours:
     if status == "MATCHED_NOT_BROADCASTED":
         status = "MATCHED"
     made = []
-    makers = {str(m.get("order_id")): m for m in said.get("maker_orders") or () if isinstance(m, dict)}
+    makers = {str(m.get("order_id")): m for m in _makers(said)}
     for key, legs in own_legs(said, ours):
         about = makers.get(key, said) if legs and legs[0].maker else said
         market, outcome = where.get(str(about.get("asset_id")), (-1, int(Outcome.YES)))
