@@ -59,12 +59,14 @@ def begin(
     run_id: str | None = None,
     pins: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    engine: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Launched:
     """Begin a run: manifest, empty log, fresh step.
 
     mode: shadow | paper | live. infos: the markets, `market` of a row is an index into them. venue: simulated | local
-    | polymarket | none. models: names of the simulated venue's models (paper). more: kept in the manifest.
+    | polymarket | none. models: names of the simulated venue's models (paper). engine: options of `new_state` beyond
+    those of the settings. more: kept in the manifest.
     Raises ConfigError or UsageError before anything is written.
     """
     if mode not in MODES:
@@ -88,7 +90,7 @@ def begin(
         pins=dict(pins or {}),
         notes=notes,
         models={"venue": venue, **(models or {})},
-        engine=engine_options(settings),
+        engine={**engine_options(settings), **(engine or {})},
         quality={},
         rules=[],
         created_ns=time.time_ns(),
