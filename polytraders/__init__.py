@@ -23,6 +23,7 @@ Modules:
 - `polytraders.engine.book`: One dense integer book per condition, in YES space.
 - `polytraders.engine.compile_errors`: What numba could not compile, said so that the author of a `decide` knows where, what, and what to write instead.
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
+- `polytraders.engine.gate`: The gate: what stands between a planned order and the wire when a person decides (`Gate.APPROVAL`).
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
 - `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.

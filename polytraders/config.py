@@ -69,6 +69,11 @@ class Engine(Part):
     merge_shares: Exact = Field(
         Decimal(0), ge=0, le=10**6, decimal_places=2, description="merge complete sets from this many on; 0 = never"
     )
+    intent_ttl_s: int = Field(60, ge=1, le=86_400, description="s a proposed order waits for its approval")
+    approval_ttl_s: int = Field(60, ge=1, le=86_400, description="s an approval covers the order and its re-quotes")
+    approval_tolerance_bps: int = Field(
+        100, ge=0, le=1_000, description="bps of 1 pUSD: a price further from the proposed one voids an approval"
+    )
 
     @property
     def decide_interval_ns(self) -> int:

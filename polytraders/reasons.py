@@ -1136,6 +1136,93 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #1ec446ce
+register(
+    "exec.runtime",
+    """
+    5250 EXEC_DRY_RUN INFO
+    The order passed every check and would have been sent; this run sends nothing.
+    Your order would have been sent now; this is a rehearsal and nothing was sent.
+    Nothing to do, or start a run that trades.
+    5251 EXEC_PROPOSED INFO
+    The order passed every check and was put to a person; nothing is sent before the answer.
+    Your order waits for your approval.
+    Approve or reject it before it expires.
+    5252 EXEC_APPROVAL_AWAITED INFO
+    The order is covered by a proposal that nobody has answered yet.
+    Your order still waits for your approval.
+    Approve or reject it before it expires.
+    5253 EXEC_APPROVED INFO
+    The proposal was approved; the order goes out once risk and execution pass it again.
+    You approved this order.
+    Nothing to do.
+    5254 EXEC_APPROVAL_REJECTED HARD_REJECT
+    The proposal was rejected or its approval taken back; the like of it is not proposed again for a while.
+    Your order was not sent because it was rejected by a person.
+    Nothing to do.
+    5255 EXEC_APPROVAL_EXPIRED HARD_REJECT
+    The proposal was not answered in time, or the time that its approval covers is over.
+    Your order was not sent because its time to be approved or traded has passed.
+    Answer the next proposal in time, or let intents live longer.
+    5256 EXEC_APPROVAL_VOID_PRICE_MOVED HARD_REJECT
+    The price is further from the approved one than the approval tolerates; the approval is void.
+    Your order was not sent because the price moved after you approved it.
+    Look at the new proposal.
+    5257 EXEC_APPROVAL_VOID_SIZE_GREW HARD_REJECT
+    An order that takes became larger than what was approved; the approval is void.
+    Your order was not sent because it became larger after you approved it.
+    Look at the new proposal.
+    5258 EXEC_APPROVAL_VOID_CHANGED HARD_REJECT
+    What would be sent is not what was approved: other side or outcome, it takes, it may open, or another hash.
+    Your order was not sent because it is not the one you approved.
+    Look at the new proposal.
+    5259 EXEC_APPROVAL_SPENT INFO
+    As much as was approved has traded; more needs a new approval.
+    Everything you approved has been traded.
+    Nothing to do.
+    5350 EXEC_PROPOSAL_SUPERSEDED INFO
+    The order that is wanted has changed since it was proposed; a new proposal takes its place.
+    This proposal was withdrawn because the order it was for has changed.
+    Answer the newer proposal.
+    5351 EXEC_APPROVAL_WAITS INFO
+    An earlier order under the same approval may still trade; the next one waits until its end is known.
+    Your order waits until the exchange has confirmed the end of the one before it.
+    Nothing to do; the answer takes a fraction of a second.
+    5359 EXEC_APPROVAL_VOID_STOPPED HARD_REJECT
+    A kill switch is on: proposals and approvals of its scope are void.
+    Your order was not sent because an emergency stop is in force.
+    Find out what tripped it; what is still wanted afterwards is proposed again.
+    5352 EXEC_EXIT_TAKE_PROFIT INFO
+    The position's profit has reached the target; an order that closes it is proposed.
+    Your position has reached its profit target and is being closed.
+    Nothing to do.
+    5353 EXEC_EXIT_STOP_LOSS WARN
+    The position's loss has reached the limit; an order that closes it is proposed.
+    Your position has lost as much as it may and is being closed.
+    Nothing to do.
+    5354 EXEC_EXIT_TIME INFO
+    The market's scheduled end is near; an order that closes the position is proposed.
+    Your position is being closed because this market ends soon.
+    Nothing to do.
+    5355 EXEC_EXIT_LIQUIDITY WARN
+    The spread has widened beyond its limit while a position is held; an order that closes it is proposed.
+    Your position is being closed because this market is getting hard to trade.
+    Nothing to do.
+    5356 EXEC_EXIT_FORCED WARN
+    The portfolio or a person demands that the position be closed.
+    Your position is being closed because somebody asked for it.
+    Nothing to do; the request stands until it is taken back.
+    5357 EXEC_EXIT_UNWIND WARN
+    Risk wants the position unwound; an order that closes what is too much is proposed.
+    Part of your position is being closed because risk limits demand it.
+    Nothing to do.
+    5358 EXEC_EXIT_WAITS INFO
+    The position is to be closed, and its shares still stand behind orders or settlements that must end first.
+    Your position is being closed as soon as the orders before it have ended.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #v1c80058
 register(
     "",

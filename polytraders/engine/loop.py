@@ -17,7 +17,7 @@ from polytraders.engine.kernels import FAMILIES, Kernels
 from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, expire, observe, send
 from polytraders.engine.state import N_MEMORY, N_PARAMS, N_SLOTS, SERIES, VOLUME_CELLS, State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
-from polytraders.rows import EventKind
+from polytraders.rows import TO_PEOPLE, EventKind
 
 LAST_KIND = int(max(EventKind))
 PREFETCH = 16
@@ -35,7 +35,7 @@ def _borrowed_state(s):
         borrow(s.volume, 0, VOLUME_CELLS), borrow(s.orders, 0), borrow(s.free, 0), borrow(s.slots, 0, N_SLOTS),
         borrow(s.taking, 0, N_SLOTS), borrow(s.memory, 0, N_MEMORY), borrow(s.params, 0), borrow(s.bots, 0),
         borrow(s.repeats, 0, SERIES), borrow(s.severity, 0), borrow(s.dirty, 0), borrow(s.wakes), borrow(s.targets, 0),
-        borrow(s.vote), borrow(s.plan), borrow(s.unsettled, 0),
+        borrow(s.vote), borrow(s.plan), borrow(s.unsettled, 0), borrow(s.proposals, 0, N_SLOTS),
     )  # fmt: skip
 
 
@@ -144,7 +144,8 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         elif deciding:
             tick(state, kernels, out)
             while sent < out.count[N_ACTIONS]:
-                send(core, venue.entry, venue.actions, out.actions[sent])
+                if out.actions[sent].kind < TO_PEOPLE:
+                    send(core, venue.entry, venue.actions, out.actions[sent])
                 sent += 1
         elif t_answer < t_local and (not logging or logged < room):
             event = venue.answers[core.answers_head & (RING - 1)]
@@ -289,7 +290,7 @@ def _types() -> dict[str, Any]:
     state = [
         vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER), i1,
         i2, i2, f2, vector(s.PARAMS), vector(s.BOT), vector(s.REPEAT, 3), i1, i1, i2,
-        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED),
+        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED), vector(s.PROPOSAL, 2),
     ]  # fmt: skip
     venue = [
         vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
