@@ -2,6 +2,9 @@
 
 Modules:
 
+- `polytraders.api.app`: The routes. Each is a function over the desk that people also reach by the command line; nothing is decided here.
+- `polytraders.api.guard`: Who may call, how often, and what is put down of it: one ASGI layer around every route.
+- `polytraders.api.panels`: Live panels for operators: ipywidgets over the desk's store, for JupyterLab and for the console in a browser.
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
 - `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
@@ -64,11 +67,20 @@ Modules:
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
+- `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
+- `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
+- `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
+- `polytraders.store.desk.intents`: Trade intents and the answers to them.
+- `polytraders.store.desk.journal`: The mailbox between people and runs: every act of a person, and of a run towards people, in one chain.
+- `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+- `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
+- `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
+- `polytraders.store.sql`: One SQL for SQLite and PostgreSQL: connections, transactions, versions. What is stored is other modules' business.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.

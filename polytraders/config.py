@@ -185,6 +185,46 @@ class Live(Part):
     stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
 
 
+class Approvals(Part):
+    """What a person has to approve, for how long a proposal stands, and what a policy may approve instead."""
+
+    expiry_s: int = Field(60, ge=1, le=86_400, description="s a proposal waits for its answer")
+    tolerance_bps: int = Field(50, ge=0, le=1_000, description="bps of 1 pUSD the price may move until it is void")
+    quote_age_ms: int = Field(3_000, ge=100, le=600_000, description="ms until what a run told of a market is stale")
+    two_persons_above_pusd: Exact = Field(
+        Decimal(1_000), ge=0, le=10**9, decimal_places=6, description="pUSD from which on it takes two persons"
+    )
+    auto: Literal["off", "exits", "all"] = Field("off", description="what is approved without a person")
+    auto_max_pusd: Exact = Field(Decimal(0), ge=0, le=10**6, decimal_places=6, description="most pUSD of one of those")
+    auto_per_hour: int = Field(0, ge=0, le=10**6, description="most of those in an hour")
+    auto_day_pusd: Exact = Field(Decimal(0), ge=0, le=10**9, decimal_places=6, description="most pUSD of those a day")
+    auto_strategies: str = Field("", description="strategies they may come from, with spaces between; none = any")
+
+    @property
+    def two_persons_above_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.two_persons_above_pusd)
+
+    @property
+    def auto_max_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.auto_max_pusd)
+
+    @property
+    def auto_day_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.auto_day_pusd)
+
+    @property
+    def quote_age_ns(self) -> int:
+        return self.quote_age_ms * units.NS_PER_MS
+
+    @property
+    def strategies(self) -> frozenset[str]:
+        """Bot ids."""
+        return frozenset(self.auto_strategies.split())
+
+
 class Report(Part):
     """How results are drawn."""
 
@@ -202,6 +242,7 @@ PARTS: dict[str, type[Part]] = {
     "data": Data,
     "report": Report,
     "live": Live,
+    "approvals": Approvals,
 }
 """Section -> model of its keys."""
 
@@ -388,6 +429,7 @@ class Settings:
     data: Data
     report: Report
     live: Live
+    approvals: Approvals
     bots: dict[str, BotConfig]
     source: str
     blocks: dict[str, Block] = field(repr=False, compare=False)
@@ -401,7 +443,7 @@ class Settings:
         """Every value in force, as JSON knows it: decimals are text."""
         parts = {
             name: getattr(self, name).model_dump(mode="json")
-            for name in ("run", "engine", "portfolio", "data", "report", "live")
+            for name in ("run", "engine", "portfolio", "data", "report", "live", "approvals")
         }
         parts["venue"] = self.venue.model_dump(mode="json")
         return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
@@ -463,6 +505,7 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         data=parts.get("data", Data()),
         report=parts.get("report", Report()),
         live=parts.get("live", Live()),
+        approvals=parts.get("approvals", Approvals()),
         bots=in_order,
         source=source,
         blocks=kept,

@@ -1812,6 +1812,137 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #5e7e6232
+register(
+    "",
+    """
+    7941 GOV_INTENT_PROPOSED INFO
+    A trade intent waits for a person's answer.
+    A trade is proposed and waits for your answer.
+    Approve or reject it before it expires.
+    7942 GOV_APPROVAL_GIVEN INFO
+    A trade intent has every approval it needs.
+    The trade was approved.
+    Nothing to do.
+    7943 GOV_APPROVAL_FIRST_OF_TWO INFO
+    One person approved a trade intent that needs two.
+    Your approval counts; a second person has to approve this trade too.
+    Ask a second person before it expires.
+    7944 GOV_APPROVAL_BY_POLICY INFO
+    The configured policy approved a trade intent; nobody was asked.
+    The trade was approved by the policy in force.
+    Read the policy in [approvals] when this was not meant.
+    7945 GOV_INTENT_REJECTED INFO
+    A person rejected a trade intent.
+    The trade was rejected.
+    Nothing to do.
+    7946 GOV_INTENT_EXPIRED INFO
+    A trade intent came to its time without the answers it needed.
+    The proposed trade expired without an answer.
+    Answer sooner, or give intents more time in [approvals].
+    7947 GOV_INTENT_EXECUTED INFO
+    What an approved trade intent asked for was handed to the venue.
+    The approved trade was carried out.
+    Nothing to do.
+    7948 GOV_INTENT_VOID INFO
+    A trade intent lost its ground before it was carried out.
+    The proposed trade no longer applies.
+    Nothing to do; a new one follows while the reason holds.
+    7949 GOV_APPROVAL_LATE HARD_REJECT
+    An answer to a trade intent came after its expiry.
+    The trade had already expired, so the answer does not count.
+    Wait for a new proposal.
+    7950 GOV_APPROVAL_HASH_MISMATCH HARD_REJECT
+    An approval names another order, book or set of votes than the intent holds.
+    What was approved is not what is proposed, so the approval does not count.
+    Look at the proposal again and approve what it shows.
+    7951 GOV_APPROVAL_NOT_PENDING HARD_REJECT
+    An answer came to a trade intent that already has its end.
+    Somebody or something else answered first.
+    Look at the proposal's present state.
+    7952 GOV_APPROVAL_PRICE_MOVED HARD_REJECT
+    The market moved past the tolerance between the proposal and its approval; the intent is void.
+    The price moved too far since this trade was proposed, so it was dropped.
+    Wait for a new proposal at the new price.
+    7953 GOV_APPROVAL_MARKET_STALE HARD_REJECT
+    The run's last word on this market is too old to approve on.
+    The trade cannot be approved because the market data is out of date.
+    Check that the run is alive and its feed is up.
+    7954 GOV_APPROVAL_NO_PERSON HARD_REJECT
+    A bot tried to answer a trade intent, or a policy that is not in force did.
+    Only a person may answer this.
+    Nothing to do; find out who tried.
+    7955 GOV_SWITCH_ARMED WARN
+    A kill switch was armed; everything in its scope stops.
+    Trading was stopped by a kill switch.
+    Find out why, then clear it with a reason.
+    7956 GOV_SWITCH_CLEARED WARN
+    Persons cleared a kill switch.
+    A kill switch was cleared; trading may go on.
+    Nothing to do.
+    7957 GOV_SWITCH_CLEAR_FIRST_OF_TWO WARN
+    One person asked to clear a global kill switch; it stays armed until a second does.
+    A second person has to clear this kill switch too.
+    Ask a second person.
+    7958 GOV_SWITCH_NOT_ARMED HARD_REJECT
+    A kill switch was to be cleared that is not armed.
+    This kill switch is not on.
+    Look at the list of kill switches.
+    7959 GOV_SWITCH_NO_PERSON HARD_REJECT
+    Something other than a person tried to clear a kill switch.
+    Only a person can clear a kill switch.
+    Clear it yourself, with a reason.
+    7960 GOV_OVERRIDE_GRANTED WARN
+    A person changed one limit for a time.
+    A limit was changed for a time.
+    Nothing to do; it ends by itself.
+    7961 GOV_OVERRIDE_ENDED INFO
+    An override came to its end or was taken back.
+    A changed limit stands at its configured value again.
+    Nothing to do.
+    7962 GOV_OVERRIDE_DURING_HALT HARD_REJECT
+    An override was asked for while a kill switch is on.
+    Limits cannot be changed while a kill switch is on.
+    Clear the kill switch first.
+    7963 GOV_OVERRIDE_TOO_MANY HARD_REJECT
+    One person asked for more overrides in an hour than anybody may.
+    You have changed limits too often within the last hour.
+    Wait, or change the committed configuration.
+    7964 GOV_OVERRIDE_REFUSED HARD_REJECT
+    An override without reason, bound or permission was asked for.
+    The limit was not changed.
+    Give a reason, a scope and a time, within what the bot's spec allows.
+    7965 GOV_STRATEGY_LAUNCHED INFO
+    A strategy was launched into a portfolio with a scope of markets.
+    A strategy was started.
+    Nothing to do.
+    7966 GOV_STRATEGY_STOPPED INFO
+    A launched strategy was stopped.
+    A strategy was stopped.
+    Check that no position is left without an owner.
+    7967 GOV_STRATEGY_ALREADY_BOUND HARD_REJECT
+    A strategy that runs was to be launched again or bound to another portfolio.
+    The strategy already runs.
+    Stop it, then launch it anew.
+    7968 GOV_ACCESS_DENIED HARD_REJECT
+    A call came without a token, or with one that lacks the scope.
+    You are not allowed to do this.
+    Ask an administrator for a token with the scope.
+    7969 GOV_ACCESS_RATE_LIMITED WARN
+    A caller sent more calls than the limit allows.
+    Too many requests; try again in a moment.
+    Slow the caller down.
+    7970 GOV_TOKEN_CHANGED INFO
+    An access token was created or revoked.
+    An access token was created or revoked.
+    Nothing to do, unless it was not you.
+    7971 GOV_CONFIG_SAVED INFO
+    A tenant, portfolio, cluster or watchlist was created or changed.
+    A setting of the desk was changed.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #3d2d4d9c
 def lookup(name: str) -> ReasonCode:
     """The code of this name or alias. Raises `UsageError` when there is none."""
