@@ -37,7 +37,7 @@ from polytraders.engine.setup import Pipeline
 from polytraders.engine.state import PENDING_CANCEL
 from polytraders.errors import DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import ACTION, EVENT, ActionKind, EventKind, Flag
+from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
 from polytraders.run.snapshot import freeze, layout_of, write_snapshot
@@ -385,7 +385,8 @@ class Runner:
         self.orders.heard(rows, names)
         if self.port is not None and len(rows):
             self.port.observe(rows)
-        requests = self._prepare(actions) if len(actions) else []
+        to_venue = actions[actions["kind"] < TO_PEOPLE]
+        requests = self._prepare(to_venue) if len(to_venue) else []
         digests = {int(r.action["order_id"]): r.key for r in requests if r.action["kind"] == ActionKind.SUBMIT}
         if requests:
             note["orders"] = [[number, key] for number, key in digests.items()]
@@ -456,7 +457,10 @@ class Runner:
             action, kind = request.action, int(request.action["kind"])
             told = {"market": int(action["market"]), "aux": int(action["order_id"])}
             if kind == ActionKind.SUBMIT:
-                self.put("runner", rows_of({**told, "kind": EventKind.ORDER_REJECT, "size": int(why)}))
+                # A refusal of the venue's side counts against it; what we keep back ourselves is no error of anybody.
+                ours = why in (Code.EXEC_NOT_SENT_DRY_RUN, Code.EXEC_NOT_SENT_HALTED, Code.EXEC_NOT_SENT_STOPPING)
+                end = EventKind.CANCEL if ours else EventKind.ORDER_REJECT
+                self.put("runner", rows_of({**told, "kind": end, "size": int(why)}))
             elif kind in _SETS:
                 self.put("runner", rows_of({**told, "kind": _SETS[ActionKind(kind)]}))
 

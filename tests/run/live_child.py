@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polytraders.config import load_settings
+from polytraders.rows import Gate
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
 from polytraders.run.operate import work
@@ -79,7 +80,7 @@ async def main(told: dict[str, Any]) -> None:
         infos = await find_markets(env, told.get("slugs", ()), (), 20)
         launched = begin(
             settings, mode="live", strategy="strat.maker_tight", infos=infos, venue="local", folder=folder,
-            pins={"venue": "local"},
+            pins={"venue": "local"}, engine={"gate": int(Gate.OPEN)},
         )  # fmt: skip
     infos = launched.step.infos
     port = live_port(env, infos, settings, absent_after=2.0, reconcile_every=1.0, timeout=2.0, tier="elite")
