@@ -62,6 +62,7 @@ Modules:
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
+- `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
 - `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.

@@ -2446,7 +2446,7 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #de5c0002
+# %% ../nbs/01_reasons.ipynb #5e7e6232
 register(
     "",
     """

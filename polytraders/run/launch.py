@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polytraders.bots import BotMode
 from polytraders.engine.live import Step
 from polytraders.engine.setup import MarketLike, Pipeline
 from polytraders.errors import UsageError
-from polytraders.run.backtest import engine_options, new_run_id
+from polytraders.rows import Gate
+from polytraders.run.backtest import engine_options, gate_options, new_run_id
 from polytraders.run.lock import Lock
 from polytraders.run.orders import Orders
 from polytraders.run.pipeline import build_pipeline
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from polytraders.config import Settings
 
 MODES = ("shadow", "paper", "live")
+GATES = {"shadow": Gate.DRY, "paper": Gate.OPEN, "live": Gate.APPROVAL}
+"""What stands between a planned order and the wire."""
 LOCK = "writer.lock"
 
 
@@ -59,20 +61,20 @@ def begin(
     run_id: str | None = None,
     pins: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    engine: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Launched:
     """Begin a run: manifest, empty log, fresh step.
 
     mode: shadow | paper | live. infos: the markets, `market` of a row is an index into them. venue: simulated | local
-    | polymarket | none. models: names of the simulated venue's models (paper). more: kept in the manifest.
+    | polymarket | none. models: names of the simulated venue's models (paper). engine: options of `new_state` beyond
+    those of the settings. more: kept in the manifest.
     Raises ConfigError or UsageError before anything is written.
     """
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}", rule="one of " + ", ".join(MODES))
     if not infos:
         raise UsageError("the run has no markets", rule="at least one market", mend="name some with --market")
-    if mode == "shadow":  # no intent of the strategy goes any further
-        settings = settings.with_overrides({f"{strategy}.mode": str(BotMode.SHADOW)}, "shadow")
     pipeline, bots = build_pipeline(settings, strategy)
     run_id = run_id or new_run_id()
     folder = folder or runs_root() / run_id
@@ -88,7 +90,7 @@ def begin(
         pins=dict(pins or {}),
         notes=notes,
         models={"venue": venue, **(models or {})},
-        engine=engine_options(settings),
+        engine={**engine_options(settings), **gate_options(settings, GATES[mode]), **(engine or {})},
         quality={},
         rules=[],
         created_ns=time.time_ns(),

@@ -35,16 +35,17 @@ import numpy as np
 from polytraders.engine.live import Step
 from polytraders.engine.setup import Pipeline
 from polytraders.engine.state import PENDING_CANCEL
-from polytraders.errors import DataError
+from polytraders.errors import DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import ACTION, EVENT, ActionKind, EventKind, Flag
+from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
 from polytraders.run.snapshot import freeze, layout_of, write_snapshot
-from polytraders.run.supervisor import Supervisor, cause
+from polytraders.run.supervisor import FIRST_WAIT, Supervisor, cause
 from polytraders.store.log import LogWriter, Position, RecordKind
 from polytraders.units import NS_PER_MS, NS_PER_S
 from polytraders.venue.port import News, Request, VenuePort
+from polytraders.venue.refusal import Refused
 
 log = logging.getLogger("polytraders.run")
 
@@ -140,6 +141,8 @@ class Runner:
         """The last sweep: how often it asked and how long until the venue listed nothing."""
         self.feed_health: Callable[[], dict[str, Any]] = dict
         """What the feeds say of their connections."""
+        self.ready_ms = 0.0
+        """From the begin of `run` until the venue was reconciled and the step worked."""
         self.rows = 0
         self.dropped = 0
         self.started = 0
@@ -216,7 +219,7 @@ class Runner:
         self.put("runner", rows_of({"kind": EventKind.FEED_DOWN}))  # until a feed says otherwise nothing is known
         try:
             if self.port is not None:
-                await self.port.start(self.emit, self.orders.known())
+                await self._start_port(self.port)
                 await self._take_up()
                 assert self.outbox is not None
                 self.supervisor.start("submits", self.outbox.submits, critical=True)
@@ -228,6 +231,8 @@ class Runner:
                 self.supervisor.start(name, partial(feed, self), critical=True)
             for name, task, critical in self._extra:
                 self.supervisor.start(name, task, critical=critical)
+            self.ready_ms = round((self.now() - self.started) / NS_PER_MS, 3)
+            self.say("ready", ms=self.ready_ms)
             await self._stop.wait()
             if self._failed is None:
                 await self._wind_down()
@@ -268,6 +273,21 @@ class Runner:
             self.put(name, rows_of({"kind": EventKind.FEED_DOWN}))
         elif self.supervisor.watched[name].critical:
             self.arm(f"{name} ended")
+
+    async def _start_port(self, port: VenuePort) -> None:
+        """Connect to the venue; one that does not answer is asked again for as long as a stop may take."""
+        wait, until = FIRST_WAIT, time.monotonic() + self.options.stop_timeout / NS_PER_S
+        while True:
+            try:
+                return await port.start(self.emit, self.orders.known(self._last))
+            except Refused as error:
+                if error.code != Code.EXEC_VENUE_UNREACHABLE.name or time.monotonic() + wait > until:
+                    raise
+                log.warning("%s is tried again in %.1f s: %s", port.name, wait, error.what)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait)
+                raise UsageError("the run was stopped before the venue answered", where=port.name)
+            wait = min(2 * wait, 5.0)
 
     async def _take_up(self) -> None:
         """Ask again for the cancels of a former process: whether they reached the venue is not known."""
@@ -365,7 +385,8 @@ class Runner:
         self.orders.heard(rows, names)
         if self.port is not None and len(rows):
             self.port.observe(rows)
-        requests = self._prepare(actions) if len(actions) else []
+        to_venue = actions[actions["kind"] < TO_PEOPLE]
+        requests = self._prepare(to_venue) if len(to_venue) else []
         digests = {int(r.action["order_id"]): r.key for r in requests if r.action["kind"] == ActionKind.SUBMIT}
         if requests:
             note["orders"] = [[number, key] for number, key in digests.items()]
@@ -436,7 +457,10 @@ class Runner:
             action, kind = request.action, int(request.action["kind"])
             told = {"market": int(action["market"]), "aux": int(action["order_id"])}
             if kind == ActionKind.SUBMIT:
-                self.put("runner", rows_of({**told, "kind": EventKind.ORDER_REJECT, "size": int(why)}))
+                # A refusal of the venue's side counts against it; what we keep back ourselves is no error of anybody.
+                ours = why in (Code.EXEC_NOT_SENT_DRY_RUN, Code.EXEC_NOT_SENT_HALTED, Code.EXEC_NOT_SENT_STOPPING)
+                end = EventKind.CANCEL if ours else EventKind.ORDER_REJECT
+                self.put("runner", rows_of({**told, "kind": end, "size": int(why)}))
             elif kind in _SETS:
                 self.put("runner", rows_of({**told, "kind": _SETS[ActionKind(kind)]}))
 

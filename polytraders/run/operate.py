@@ -142,7 +142,11 @@ async def _work(
     seconds: float,
     tell: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    port = account = None
+    from polytraders.run.control import Control
+    from polytraders.store.desk import open_desk
+
+    port = account = control = None
+    ended = "failed"
     try:
         port = port_of(launched, settings, env)
         if port is not None and port.name != "simulated":
@@ -153,8 +157,15 @@ async def _work(
             orders=launched.orders, notes=launched.notes, options=options_of(settings), session=launched.session,
         )  # fmt: skip
         runner.feed_health = data.health
-        return await work(runner, launched, seconds, tell)
+        control = Control(open_desk(), launched, settings)
+        control.begin()
+        control.attach(runner)
+        summary = await work(runner, launched, seconds, tell)
+        ended = "stopped"
+        return summary
     finally:
+        if control is not None:
+            control.close(ended)
         if account is not None:
             account.release()
         launched.lock.release()

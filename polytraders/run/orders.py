@@ -23,6 +23,8 @@ from polytraders.venue.port import Known
 
 KEPT = 3_600 * NS_PER_S
 """ns a finished order is remembered."""
+LATE = 120 * NS_PER_S
+"""ns in which the venue may still tell of a trade of an order that has ended."""
 SWEEP_EVERY = 1_024
 """Finished orders between two looks for ones that may be forgotten."""
 _ENDS = (EventKind.ORDER_REJECT, EventKind.CANCEL)
@@ -78,9 +80,13 @@ class Orders:
                 if order.filled >= order.action["size"] and not row["flags"] & Flag.MORE:
                     self._end(order, int(row["ts_recv"]))
 
-    def known(self) -> list[Known]:
-        """All of them, for `VenuePort.start`."""
-        return [order.known() for order in self.by_id.values() if order.key]
+    def known(self, now: int) -> list[Known]:
+        """Those of which the venue may still have something to tell, for `VenuePort.start`. now: ns."""
+        return [
+            order.known()
+            for order in self.by_id.values()
+            if order.key and (not order.ended or now - order.ended < LATE or not all(order.trades.values()))
+        ]
 
     def open(self) -> list[int]:
         """Numbers of the orders that may still trade."""

@@ -98,6 +98,7 @@ def credentials(env: Environment, key: Key) -> Credentials:
 
 
 def _derived(env: Environment, key: Key) -> Credentials:
+    """Made, or derived where the key has some; asked again while the venue gives no answer."""
     import httpx
     import orjson
 
@@ -105,17 +106,19 @@ def _derived(env: Environment, key: Key) -> Credentials:
     from polytraders.venue.refusal import Refused
 
     said: Any = None
-    for method, path in (("POST", "/auth/api-key"), ("GET", "/auth/derive-api-key")):
-        try:
-            headers = login_headers(key, env.chain_id, int(time.time()), 0)
-            answer = httpx.request(method, env.rest + path, headers=headers, timeout=10)
-            if answer.status_code == 200:
-                said = orjson.loads(answer.content)
-                return Credentials(said["apiKey"], said["secret"], said["passphrase"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            continue
-        finally:
-            said = None
+    for wait in (0.0, 0.2, 0.5, 1.0, 2.0):
+        time.sleep(wait)
+        for method, path in (("POST", "/auth/api-key"), ("GET", "/auth/derive-api-key")):
+            try:
+                headers = login_headers(key, env.chain_id, int(time.time()), 0)
+                answer = httpx.request(method, env.rest + path, headers=headers, timeout=10)
+                if answer.status_code == 200:
+                    said = orjson.loads(answer.content)
+                    return Credentials(said["apiKey"], said["secret"], said["passphrase"])
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                continue
+            finally:
+                said = None  # a traceback may show what a frame holds
     raise Refused("SEC_CREDENTIALS_UNUSABLE", "the venue gives this key no API credentials", where=env.rest)
 
 
@@ -126,5 +129,5 @@ def live_port(env: Environment, infos: Sequence[MarketInfo], settings: Settings,
 
     key = load_key()
     owner = account(key.address, int(SignatureType[settings.live.wallet.upper()]), env.chain_id)
-    chosen = replace(Options(), reconcile_every=float(settings.live.reconcile_s), **options)
+    chosen = replace(Options(), **{"reconcile_every": float(settings.live.reconcile_s), **options})
     return PolymarketPort(env, list(infos), key, credentials(env, key), owner, settings.run.builder_code, chosen)

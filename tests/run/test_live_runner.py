@@ -14,7 +14,8 @@ from fake_port import FakePort
 from polytraders.config import load_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.errors import DataError, UsageError
-from polytraders.rows import EventKind, Flag, Side
+from polytraders.reasons import Code
+from polytraders.rows import EventKind, Flag, Gate, Side
 from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.live import Options, Runner, rows_of
 from polytraders.run.replay import replay
@@ -39,7 +40,7 @@ def settings(**more: str) -> Any:
 def launch(folder: Path, mode: str = "live", markets: int = 1, **more: str) -> Launched:
     return begin(
         settings(**more), mode=mode, strategy="strat.maker_tight", infos=[market(i) for i in range(markets)],
-        venue="fake", folder=folder,
+        venue="fake", folder=folder, engine={"gate": int(Gate.OPEN)} if mode == "live" else None,
     )  # fmt: skip
 
 
@@ -183,7 +184,9 @@ def test_a_submit_that_is_durable_but_not_sent_when_trading_halts_is_denied(tmp_
 
     _made, summary = play(launch(tmp_path / "r", markets=3), port, story, **FEED)
     sent = sum(kind == "SUBMIT" for kind, _ in port.wire)
-    assert summary["orders"] == sent + summary["rejects"]
+    log = read_log(tmp_path / "r").events()
+    denied = (log["kind"] == EventKind.CANCEL) & (log["size"] == Code.EXEC_NOT_SENT_HALTED)
+    assert summary["orders"] == sent + denied.sum()
     assert not port.book
     assert replay(tmp_path / "r").ok
 

@@ -1,0 +1,344 @@
+"""A run and its people: proposals go to the desk, answers and switches come back as recorded events.
+
+The step asks (PROPOSE), the desk shows, a person or a policy answers, and the answer enters the step as a row of the
+log, so that a replay hears the same answers at the same places. All that touches the database runs in one thread of
+its own; the loop never waits for it.
+
+Invariants
+    M1  an action of the mailbox is heard once: the seq of the last one is in the log with the row it became
+    M2  an approval carries the hash of what was shown; the step holds it against its own proposal
+    M3  while the desk cannot be reached nothing new is approved: proposals expire
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polytraders import units
+from polytraders.reasons import by_number
+from polytraders.rows import (
+    POST_ONLY,
+    REDUCE_ONLY,
+    ActionKind,
+    Answer,
+    EventKind,
+    OrderType,
+    Outcome,
+    Side,
+    Verdict,
+)
+from polytraders.run.live import Runner, rows_of
+from polytraders.store.ids import intent_id
+from polytraders.units import NS_PER_MS, ONE
+
+if TYPE_CHECKING:
+    from polytraders.config import Settings
+    from polytraders.run.launch import Launched
+    from polytraders.store.desk import Action, Proposal
+
+POLL = 0.05
+"""s between two looks into the mailbox."""
+BEAT = 1.0
+"""s between two reports of the run to the desk."""
+MAILBOX = "mailbox"
+"""Name under which the log keeps the seq of the last action that was heard."""
+LOW_31 = (1 << 31) - 1
+_MODES = {0: "off", 1: "shadow", 2: "advisory", 3: "enforced", 4: "quarantine"}
+
+
+class Control:
+    """The desk's side of a run.
+
+    Parameters
+    ----------
+    desk: the desk's database (`store.desk.open_desk`); closed with `close`.
+    """
+
+    def __init__(self, desk: Any, launched: Launched, settings: Settings):
+        from polytraders.store import desk as desks
+
+        self.desk, self.api, self.settings, self.launched = desk, desks, settings, launched
+        self.run_id = launched.run_id
+        self.bots = launched.manifest["bots"]
+        self.infos = launched.step.infos
+        self.strategy = launched.manifest["strategy"]
+        self.proposals: dict[int, tuple[int, int]] = {}  # corr -> (market, hash) of what people were asked
+        self.failures = 0
+        self._work: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "desk")
+        self._runner: Runner | None = None
+        if MAILBOX not in launched.notes:
+            launched.notes[MAILBOX] = desks.last_seq(desk)
+        for pair in launched.notes.get("proposals", ()):
+            self.proposals[int(pair[0])] = (int(pair[1]), int(pair[2]))
+        self._recall()
+
+    def _recall(self) -> None:
+        """Proposals of a former process that the step still holds."""
+        table = self.launched.step.state.proposals
+        for market, slot in zip(*np.nonzero(table["state"]), strict=True):
+            row = table[market, slot]
+            self.proposals[int(row["corr"])] = (int(market), int(row["hash"]))
+
+    def attach(self, runner: Runner) -> None:
+        """Take part in a run. Before `Runner.run`."""
+        self._runner = runner
+        runner.observe = self.observe
+        runner.add_task("mailbox", self.mailbox)
+        runner.add_task("desk", self.write)
+        runner.add_task("board", self.board)
+
+    def close(self, state: str) -> None:
+        """Say how the run ended and let go of the database."""
+        try:
+            self._thread.submit(self._beat, {"state": state}).result(timeout=10)
+        finally:
+            self._thread.shutdown(wait=True)
+            self.desk.close()
+
+    # -- to people
+
+    def observe(self, rows: np.ndarray, decisions: np.ndarray, actions: np.ndarray) -> None:
+        """After each turn, on the loop: what is for people goes to the desk."""
+        for action in actions:
+            kind, corr = int(action["kind"]), int(action["corr"])
+            if kind == ActionKind.PROPOSE:
+                self.proposals[corr] = (int(action["market"]), int(action["order_id"]))
+                chain = decisions[decisions["corr"] == corr]
+                proposal = self._proposal(action, chain)
+                self._work.put_nowait(lambda proposal=proposal: self._propose(proposal))
+            elif kind == ActionKind.WITHDRAW:
+                self.proposals.pop(corr, None)
+                code = by_number(int(action["expiry"])).name
+                self._work.put_nowait(lambda corr=corr, code=code: self._withdraw(corr, code))
+            elif kind == ActionKind.SUBMIT and corr in self.proposals:
+                self._work.put_nowait(lambda corr=corr, key=int(action["order_id"]): self._executed(corr, key))
+
+    def _proposal(self, action: np.void, chain: np.ndarray) -> Proposal:
+        from polytraders.contracts import OrderIntent, VoteReceived, at
+
+        now, corr, market = int(action["ts"]), int(action["corr"]), int(action["market"])
+        info, price, size = self.infos[market], int(action["price"]), int(action["size"])
+        outcome, side = Outcome(action["outcome"]), Side(action["side"])
+        families = [bot["family"] for bot in self.bots]
+        said = [row for row in chain if families[row["bot"]] == "strat"]
+        first = said[0] if said else chain[0]
+        reason = by_number(int(first["code"]))
+        fair, edge = int(first["limit"]), int(first["observed"])
+        shown = self._against(market, outcome, side)
+        expires = now + int(action["expiry"]) * NS_PER_MS
+        builder = self.launched.manifest["builder_code"] or "0x" + "0" * 64
+        order = OrderIntent(
+            **at(now),
+            intent_id=intent_id(self.run_id, corr),
+            strategy_id=self.strategy,
+            portfolio_id=self.settings.portfolio.id,
+            condition_id=info.condition_id,
+            outcome=outcome.name,
+            side=side.name,
+            order_type=OrderType(action["order_type"]).name,
+            post_only=bool(action["flags"] & POST_ONLY),
+            reduce_only=bool(action["flags"] & REDUCE_ONLY),
+            limit_price=units.price_text(price),
+            size_pusd=units.size_text(units.notional_micro(price, size)),
+            size_shares=units.size_text(size),
+            model_edge_bps=f"{Decimal(edge) / 100:f}",
+            reason_code=reason.name,
+            builder_code=builder,
+            expires_at=units.iso_utc(expires),
+        )
+        votes = [
+            VoteReceived(
+                bot_id=self.bots[row["bot"]]["bot_id"], mode=_MODES[int(row["mode"])],
+                decision=Verdict(row["verdict"]).name, reason_code=by_number(int(row["code"])).name,
+            )
+            for row in chain if families[row["bot"]] == "risk" and row["verdict"]
+        ]  # fmt: skip
+        model = f"{Decimal(fair) / (ONE * 100):f}" if 0 < fair < ONE * 100 else None
+        what = f"{side.name.capitalize()} {units.size_text(size)} {outcome.name} of {info.slug} at "
+        what += f"{units.price_text(price)} or better: {reason.meaning}"
+        return self.api.proposal(
+            self.settings.approvals,
+            run_id=self.run_id,
+            corr=corr,
+            now=now,
+            portfolio_id=self.settings.portfolio.id,
+            condition_id=info.condition_id,
+            reason_code=reason.name,
+            reasoning=what,
+            order=order,
+            trigger="strategy_exit" if action["flags"] & REDUCE_ONLY else None,
+            votes=votes,
+            book_hash=self._book_hash(market),
+            price_shown=shown,
+            model_price=model,
+            market_price=units.price_text(shown) if model is not None and shown is not None else None,
+            expires_ns=expires,
+        )
+
+    def _against(self, market: int, outcome: int, side: int) -> int | None:
+        """pips: the best price that an order of this token and side would trade with, None when there is none."""
+        bid, ask = (int(self.launched.step.state.markets[market][name]) for name in ("best_bid", "best_ask"))
+        if outcome == Outcome.NO:
+            bid, ask = (ONE - ask if ask >= 0 else -1), (ONE - bid if bid >= 0 else -1)
+        price = ask if side == Side.BUY else bid
+        return price if price >= 0 else None
+
+    def _book_hash(self, market: int) -> str:
+        row = self.launched.step.state.markets[market]
+        first, cells = int(row["offset"]), 2 * int(row["levels"])
+        told = hashlib.sha256(self.infos[market].condition_id.encode())
+        told.update(self.launched.step.state.book[first : first + cells].tobytes())
+        return told.hexdigest()
+
+    def _propose(self, proposal: Proposal) -> None:
+        self.api.propose(self.desk, [proposal])
+        if self.settings.approvals.auto != "off":
+            self.api.auto_approve(self.desk, proposal.intent.trade_intent_id, self.settings.approvals)
+
+    def _trade_intent(self, corr: int) -> str:
+        from polytraders.contracts import derived_id
+
+        return derived_id("ti", self.run_id, corr)
+
+    def _withdraw(self, corr: int, code: str) -> None:
+        self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
+
+    def _executed(self, corr: int, order: int) -> None:
+        sent = self._runner.orders.by_id.get(order) if self._runner else None
+        self.api.executed(self.desk, self._trade_intent(corr), sent.key if sent else str(order))
+
+    async def write(self) -> None:
+        """Carry what is for people to the desk, in order: run as a task."""
+        loop = asyncio.get_running_loop()
+        while True:
+            work = await self._work.get()
+            try:
+                await loop.run_in_executor(self._thread, work)
+            except Exception:
+                self.failures += 1
+                raise
+
+    # -- from people
+
+    async def mailbox(self) -> None:
+        """Poll the mailbox and turn what stands there into rows: run as a task."""
+        assert self._runner is not None
+        loop, notes = asyncio.get_running_loop(), self._runner.notes
+        heard = int(notes[MAILBOX])
+        for switch in await loop.run_in_executor(self._thread, self._standing):
+            if self._concerns(switch) and not self._runner.halted:
+                self._runner.arm(f"{switch['scope']} {switch['target'] or ''} was on already".strip())
+        while True:
+            found = await loop.run_in_executor(self._thread, self._since, heard)
+            for action in found:
+                self._hear(action)
+                heard = action.seq
+            await asyncio.sleep(POLL)
+
+    def _since(self, seq: int) -> list[Action]:
+        return self.api.since(self.desk, seq, run_id=self.run_id)
+
+    def _standing(self) -> list[dict[str, Any]]:
+        """Switches that are on already: they hold for a run that begins now."""
+        return [found for found in self.api.switches(self.desk) if found["state"] == "armed"]
+
+    def _hear(self, action: Action) -> None:
+        from polytraders.store.desk import Kind
+
+        runner, kind, payload = self._runner, action.kind, action.payload
+        assert runner is not None
+        state = {MAILBOX: action.seq}
+        told = {"action": action.seq, "kind": str(kind), "who": action.actor.id, "via": action.channel,
+                "subject": action.subject, "hash": action.hash}  # fmt: skip
+        answers = {Kind.APPROVE: Answer.APPROVED, Kind.REJECT: Answer.REJECTED, Kind.EXPIRE: Answer.EXPIRED}
+        rows: np.ndarray | None = None
+        if kind in answers and payload.get("final", True):
+            found = self.proposals.get(int(payload.get("corr", -1)))
+            if found is not None:
+                market, digest = found
+                tolerance = self.settings.approvals.tolerance_bps if kind is Kind.APPROVE else 0
+                rows = rows_of(
+                    {"kind": EventKind.APPROVAL, "market": market, "aux": int(payload["corr"]),
+                     "size": int(answers[kind]), "price": tolerance, "ref": digest & LOW_31}
+                )  # fmt: skip
+        elif kind is Kind.ARM and self._concerns(payload):
+            runner.arm(f"{payload.get('scope')} {payload.get('target') or ''}: {payload.get('reason', '')}")
+        elif kind is Kind.CLEAR and payload.get("final", True) and self._concerns(payload):
+            rows = rows_of({"kind": EventKind.SWITCH, "size": 0})
+        elif kind is Kind.STOP:
+            runner.stop()
+        runner.put("mailbox", rows if rows is not None else rows_of(), note=told, state=state)
+
+    def _concerns(self, payload: dict[str, Any]) -> bool:
+        """A switch of this scope stops this run. One narrower than a strategy stops all of it: that is safe."""
+        scope, target = payload.get("scope"), payload.get("target")
+        if scope in ("portfolio", "strategy"):
+            return target in (self.settings.portfolio.id, self.strategy)
+        if scope == "market":
+            return target in {info.condition_id for info in self.infos}
+        if scope == "bot":
+            return target in {bot["bot_id"] for bot in self.bots}
+        return True
+
+    # -- what the run tells of itself
+
+    async def board(self) -> None:
+        """Tell the desk every second what the run holds and how it is: run as a task."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(self._thread, self._beat, self._report())
+            await asyncio.sleep(BEAT)
+
+    def begin(self) -> None:
+        """Say that the run begins. In the caller's thread, before the loop."""
+        self.api.put_run(
+            self.desk, self.run_id, mode=self.launched.manifest["run_mode"], strategy_id=self.strategy,
+            portfolio_id=self.settings.portfolio.id,
+        )  # fmt: skip
+
+    def _beat(self, report: dict[str, Any]) -> None:
+        self.api.heartbeat(self.desk, self.run_id, **report)
+
+    def _report(self) -> dict[str, Any]:
+        runner, state = self._runner, self.launched.step.state
+        assert runner is not None
+        now, health, account = runner.now(), runner.health(), state.account[0]
+        money = ("equity", "cash", "reserved", "marked", "realised", "fees", "rebates")
+        quotes = []
+        for market in {market for market, _ in self.proposals.values()}:
+            row = state.markets[market]
+            book_hash, seen = self._book_hash(market), int(row["book_ts"])
+            for outcome in (Outcome.YES, Outcome.NO):
+                bid, ask = (self._against(market, outcome, side) for side in (Side.SELL, Side.BUY))
+                quote = (self.infos[market].condition_id, outcome.name, bid, ask, book_hash, seen)
+                quotes.append(self.api.Quote(*quote))
+        topics = {
+            "account": {"account": {name: units.money_text(int(account[name])) for name in money}},
+            "health": {
+                name: {"up": part["up"], "since_ns": part["since"], "errors": part["restarts"], "error": part["error"]}
+                for name, part in health["tasks"].items()
+            },
+            "markets": {
+                info.condition_id: {
+                    "slug": info.slug, "question": info.question, "status": int(row["status"]), "in_scope": True,
+                    "bid": _price(int(row["best_bid"])), "ask": _price(int(row["best_ask"])),
+                    "volume": units.money_text(int(row["volume_24h"])), "closes_at": int(info.end_ts),
+                }
+                for info, row in zip(self.infos, state.markets, strict=True)
+            },
+        }  # fmt: skip
+        document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
+        kept = "halted" if runner.halted else "stopping" if health["stopping"] else "running"
+        return {"now": now, "state": kept, "document": document, "quotes": quotes, "topics": topics}
+
+
+def _price(pips: int) -> str | None:
+    return units.price_text(pips) if pips >= 0 else None

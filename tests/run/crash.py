@@ -1,0 +1,96 @@
+"""The crash drill: a busy live run is killed at random points, and its books are held to the venue's."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from served import Served
+
+CHILD = Path(__file__).with_name("live_child.py")
+KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+"""The first test key of Foundry and Hardhat."""
+FAULTS = {
+    "latency": {"rate": 1_000_000, "value": 20}, "duplicate": {"rate": 200_000}, "reorder": {"rate": 200_000},
+    "drop_reply": {"rate": 100_000}, "error_before": {"rate": 10_000}, "error_after": {"rate": 10_000},
+    "ghost_fill": {"rate": 50_000}, "retrying": {"rate": 100_000},
+}  # fmt: skip
+
+
+def start(**told: Any) -> subprocess.Popen[str]:
+    environment = {**os.environ, "POLYTRADERS_KEY": KEY}
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), json.dumps(told)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def line(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said, f"the run ended with {process.wait()}"
+    return json.loads(said)
+
+
+def begin(told: dict[str, Any]) -> tuple[subprocess.Popen[str], dict[str, Any] | None]:
+    """Start the run, or go on with it; (the process, its first line or None when it did not begin)."""
+    resumed = (Path(told["folder"]) / "manifest.json").exists()
+    process = start(**told, resume=resumed)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    if not said:
+        process.wait()
+        return process, None
+    return process, json.loads(said) | {"resumed": resumed}
+
+
+def drill(venue: Served, folder: Path, kills: int, seed: int, most: float = 2.0) -> dict[str, Any]:
+    """Kill a run `kills` times, then let it settle without market data: what both sides hold, and recovery times."""
+    dice, told = random.Random(seed), {"urls": venue.urls, "folder": str(folder)}
+    recoveries: list[float] = []
+    for name, fault in FAULTS.items():
+        venue.admin(f"/faults/{name}", **fault)
+    refused = 0
+    for _ in range(kills):
+        process, said = begin(told)
+        while said is None:  # the venue's faults may forbid the start: whoever runs it starts it again
+            refused += 1
+            assert refused < 10 * kills, "it never begins"
+            process, said = begin(told)
+        if said["resumed"]:
+            recoveries.append(float(said["recovery_ms"]))
+        if dice.random() < 0.7:  # the others die while they begin
+            process.stdout.readline()
+        time.sleep(dice.uniform(0.05, most))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    venue.admin("/faults", "DELETE")
+    process = start(**told, resume=True, feed=False)
+    recoveries.append(float(line(process)["recovery_ms"]))
+    line(process)
+    final = line(process)
+    assert process.wait(timeout=120) == 0
+    recoveries.sort()
+    return {
+        **final,
+        "kills": kills,
+        "refused_starts": refused,
+        "recovery_ms": {"median": recoveries[len(recoveries) // 2], "worst": recoveries[-1]},
+    }
+
+
+def check(found: dict[str, Any]) -> None:
+    """No lost fill, no double order, no orphan, and the ledger of the venue."""
+    assert found["open"] == []
+    assert found["open_in_step"] == 0
+    assert found["summary"]["orphans"] == []
+    assert found["unsettled"] == 0
+    assert found["cash"] == found["venue_cash"], found
+    assert found["shares"] == found["venue_shares"], found
+    assert found["fills"] == found["venue_trades"], found
