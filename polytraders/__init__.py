@@ -63,6 +63,7 @@ Modules:
 - `polytraders.store.desk.intents`: Trade intents and the answers to them.
 - `polytraders.store.desk.journal`: The mailbox between people and runs: every act of a person, and of a run towards people, in one chain.
 - `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+- `polytraders.store.desk.portfolio`: Who trades what for whom: tenants, portfolios, clusters, watchlists, and strategies bound to a portfolio at launch.
 - `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
 - `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.

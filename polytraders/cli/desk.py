@@ -20,6 +20,8 @@ intents_app = typer.Typer(help="Trade intents: what waits for your answer, and w
 switches_app = typer.Typer(help="Kill switches: what is stopped, and why.", **_SUB)
 override_app = typer.Typer(help="Change one limit for a time, with a reason.", **_SUB)
 db_app = typer.Typer(help="The desk's database.", **_SUB)
+portfolios_app = typer.Typer(help="Tenants, portfolios, clusters and watchlists, and the limits that follow.", **_SUB)
+launches_app = typer.Typer(help="Strategies bound to a portfolio and a scope of markets.", **_SUB)
 tokens_app = typer.Typer(help="Access tokens of the HTTP interface.", **_SUB)
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, in a few words.")]
@@ -434,6 +436,131 @@ def db_rebuild(
         _print(*(f"{run}: NOT projected, {why}" for run, why in failed.items()))
     if failed:
         raise typer.Exit(5)
+
+
+# -- portfolios and launches -------------------------------------------------------------------------------------------
+
+
+@portfolios_app.command("put")
+def put(
+    file: Annotated[Path, typer.Argument(help="JSON of a TenantConfig, PortfolioConfig or Watchlist.")],
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Save a tenant, a portfolio or a watchlist."""
+    from polytraders.errors import UsageError
+    from polytraders.store.desk.portfolio import put_config, read_config
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(file)) from None
+    with desk_of(database) as desk:
+        answer = put_config(desk, read_config(text, str(file)), operator(desk, "admin"), "cli")
+    _told(answer, as_json)
+
+
+@portfolios_app.command("list")
+def list_configs(
+    kind: Annotated[str, typer.Argument(help="tenant, portfolio, cluster or watchlist.")] = "portfolio",
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List what is saved of a kind."""
+    from polytraders.store.desk.portfolio import configs
+
+    with desk_of(database) as desk:
+        found = configs(desk, kind)
+    if as_json:
+        print_json({kind: found})
+        return
+    table = _table("id", "name", "whose")
+    for one in found:
+        table.add_row(one[f"{kind}_id"], one["name"], one.get("operator") or one["tenant_id"])
+    _print(table if found else f"no {kind} is saved")
+
+
+@portfolios_app.command("limits")
+def limits(
+    portfolio_id: Annotated[str, typer.Argument(help="PORT-...")],
+    strategy: Annotated[
+        list[str] | None, typer.Option("--strategy-limit", metavar="NAME=VALUE", help="The strategy's own. Repeatable.")
+    ] = None,
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the limits in force: strategy, portfolio, tenant; no lower layer loosens a higher one."""
+    from polytraders.store.desk.portfolio import as_settings, layers_of
+
+    own = dict(pair.partition("=")[::2] for pair in strategy or ())
+    with desk_of(database) as desk:
+        found, portfolio = layers_of(desk, portfolio_id, own)
+    if as_json:
+        told = {name: limit.as_dict() for name, limit in found.items()}
+        print_json({"portfolio_id": portfolio_id, "limits": told, "settings": as_settings(found, portfolio)})
+        return
+    table = _table("limit", "value", "said by", right=("value",))
+    for name, limit in found.items():
+        table.add_row(name, limit.as_dict()["value"], limit.layer)
+    _print(table)
+
+
+@launches_app.command("list")
+def list_launches(
+    all_: Annotated[bool, typer.Option("--all", help="Those that were stopped too.")] = False,
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List the strategies that run, their portfolio and their markets."""
+    from polytraders.store.desk.portfolio import launches
+
+    with desk_of(database) as desk:
+        found = launches(desk, running=not all_)
+    if as_json:
+        print_json({"launches": found})
+        return
+    table = _table("launch", "strategy", "portfolio", "state", "scope", "markets", right=("markets",))
+    for one in found:
+        scope = one["scope"]
+        table.add_row(
+            one["launch_id"], one["strategy_id"], one["portfolio_id"], one["state"],
+            scope["cluster_id"] or "list", str(len(scope["resolved_condition_ids"])),
+        )  # fmt: skip
+    _print(table if found else "no strategy is launched")
+
+
+@launches_app.command("start")
+def start_launch(
+    strategy_id: Annotated[str, typer.Argument(help="Bot id of the strategy.")],
+    portfolio_id: Annotated[str, typer.Argument(help="PORT-...")],
+    cluster: Annotated[str | None, typer.Option("--cluster", help="The markets: a cluster.")] = None,
+    market: Annotated[list[str] | None, typer.Option("--market", help="Or these condition ids, at most 50.")] = None,
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Bind a strategy to a portfolio and its markets, with the audit envelopes of it."""
+    from polytraders.bots import resolve_bot
+    from polytraders.store.desk.portfolio import launch, scope_of
+
+    with desk_of(database) as desk:
+        scope = scope_of(cluster, market or ())
+        answer = launch(desk, resolve_bot(strategy_id), portfolio_id, scope, operator(desk, "admin"), "cli")
+    _told(answer, as_json)
+
+
+@launches_app.command("stop")
+def stop_launch(
+    launch_id: Annotated[str, typer.Argument(help="lau_...")],
+    reason: Reason = "stopped by hand",
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """End a launch; the strategy can then be launched again."""
+    from polytraders.store.desk.portfolio import stop
+
+    with desk_of(database) as desk:
+        answer = stop(desk, launch_id, operator(desk, "admin"), "cli", reason)
+    _told(answer, as_json)
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
