@@ -55,6 +55,7 @@ Modules:
 - `polytraders.research.wallet`: A wallet's books from its public trades: cash, positions, profit by market, through the engine's own ledger.
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
+- `polytraders.run.alerts`: Alerts: to a file always, to webhooks when there are any, each thing once in a while and not once a second.
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, desk, report, research, run_log, runs, serve, venue
+from polytraders.cli import alerts, bots, calibrate, data, desk, report, research, run_log, runs, serve, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.add_typer(desk.intents_app, name="intents", rich_help_panel="Desk")
 app.add_typer(desk.switches_app, name="kill-switches", rich_help_panel="Desk")
 app.add_typer(desk.override_app, name="override", rich_help_panel="Desk")
 app.command("api", rich_help_panel="Desk")(serve.api)
+app.command("alerts", rich_help_panel="Desk")(alerts.alerts)
 app.command("console", rich_help_panel="Desk")(serve.console)
 app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
 app.add_typer(desk.portfolios_app, name="portfolios", rich_help_panel="Desk")
