@@ -67,7 +67,7 @@ Modules:
 - `polytraders.store.desk.portfolio`: Who trades what for whom: tenants, portfolios, clusters, watchlists, and strategies bound to a portfolio at launch.
 - `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
 - `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
-- `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
+- `polytraders.store.envelopes`: The envelope store: the receipts of runs, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.

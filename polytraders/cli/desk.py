@@ -381,10 +381,16 @@ def _upgrade(url: str | None, as_json: bool) -> None:
 
 
 @db_app.command("check")
-def db_check(database: Url = None, as_json: Json = False) -> None:
+def db_check(
+    runs: Annotated[bool, typer.Option("--runs/--no-runs", help="Check the receipts of every run too.")] = True,
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
     """Look for damage, row by row. Exit 5 = there is some; every fault is named."""
     from polytraders.errors import DamageError
-    from polytraders.store.desk import check
+    from polytraders.store.desk import Fault, check
+    from polytraders.store.envelopes import store_path, verify_chain
+    from polytraders.store.runs import list_runs
     from polytraders.store.sql import Database
 
     desk = Database(database)
@@ -392,6 +398,10 @@ def db_check(database: Url = None, as_json: Json = False) -> None:
         faults = check(desk)
     finally:
         desk.close()
+    for folder in list_runs() if runs else ():
+        verdict = verify_chain(store_path(), folder.name)
+        if verdict is not None and not verdict.ok:
+            faults.append(Fault("receipts", folder.name, verdict.message))
     if as_json:
         print_json({"database": desk.shown, "ok": not faults, "faults": [fault.as_dict() for fault in faults]})
     elif not faults:

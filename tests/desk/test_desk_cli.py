@@ -168,6 +168,13 @@ def test_rebuild_projects_every_run_again(home, monkeypatch):
     write_run(home / "runs" / RUN_ID)
     done = told("db", "rebuild")
     assert done["runs"][RUN_ID] > 0 and verify_chain(store_path(), RUN_ID).ok
+    with sqlite3.connect(store_path()) as file:
+        file.execute("DELETE FROM envelopes WHERE seq = 3")
+    file.close()
+    (fault,) = told("db", "check", code=5)["faults"]
+    assert (fault["kind"], fault["where"]) == ("receipts", RUN_ID) and "missing" in fault["what"]
+    told("db", "rebuild")
+    assert told("db", "check")["ok"]
 
 
 def test_the_report_of_the_day_counts_what_happened(waiting):
