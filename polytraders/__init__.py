@@ -45,6 +45,7 @@ Modules:
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
 - `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
 - `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
+- `polytraders.research.clusters`: Clusters: markets that move together, found from what they are about and from how their prices moved.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
 - `polytraders.research.queue`: What a recording itself says about queues: virtual orders, and what happened before and behind them.
 - `polytraders.research.space`: Which parameter sets a sweep tries: a grid, or random draws from one, of values that are checked before it starts.

@@ -515,6 +515,43 @@ def limits(
     _print(table)
 
 
+@portfolios_app.command("clusters")
+def clusters(
+    recording: Annotated[str, typer.Argument(help="Recording whose markets and prices are looked at.")],
+    tenant_id: Annotated[str, typer.Option("--tenant", help="Whose clusters they are.")],
+    threshold: Annotated[float, typer.Option("--threshold", min=0.0, max=1.0, help="Correlation that joins.")] = 0.6,
+    step: Annotated[int, typer.Option("--step", min=1, help="Seconds between two prices.")] = 60,
+    database: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Build the clusters of a recording's markets, from their events and price correlation, and save them."""
+    import time
+
+    from polytraders import units
+    from polytraders.contracts import Actor
+    from polytraders.data.catalog import Catalog
+    from polytraders.research.clusters import build_clusters, prices_of
+    from polytraders.store.desk.portfolio import put_config
+
+    session, now = Catalog().load(recording), time.time_ns()
+    span = int(session.events["ts_recv"][-1] - session.events["ts_recv"][0]) if len(session.events) else 0
+    found = build_clusters(
+        session.markets, prices_of(session, step), tenant_id, now,
+        window_days=max(1, -(-span // units.NS_PER_DAY)), threshold=threshold,
+    )  # fmt: skip
+    with desk_of(database) as desk:
+        operator(desk, "admin")
+        for cluster in found:
+            put_config(desk, cluster, Actor(kind="system", id="clusters"), "cli", now)
+    if as_json:
+        print_json({"clusters": [cluster.document() for cluster in found]})
+        return
+    table = _table("cluster", "name", "markets", right=("markets",))
+    for cluster in found:
+        table.add_row(cluster.cluster_id, cluster.name, str(len(cluster.members)))
+    _print(table if found else "no two of its markets belong together")
+
+
 @launches_app.command("list")
 def list_launches(
     all_: Annotated[bool, typer.Option("--all", help="Those that were stopped too.")] = False,
