@@ -11,7 +11,21 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import alerts, bots, calibrate, data, desk, report, research, run_log, runs, serve, venue
+from polytraders.cli import (
+    alerts,
+    bots,
+    calibrate,
+    data,
+    desk,
+    live,
+    record,
+    report,
+    research,
+    run_log,
+    runs,
+    serve,
+    venue,
+)
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -22,10 +36,14 @@ app = typer.Typer(
     help="From a trading idea on Polymarket in a notebook to receipts for every decision.",
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.command("record", rich_help_panel="Data")(record.record)
 app.command("backtest", rich_help_panel="Runs")(runs.backtest)
+app.command("run", rich_help_panel="Runs")(live.run)
+app.command("export", rich_help_panel="Runs")(live.export)
 app.command("replay", rich_help_panel="Runs")(runs.replay)
 app.command("runs", rich_help_panel="Runs")(runs.list_)
 app.command("sweep", rich_help_panel="Research")(research.sweep)
+app.command("walk-forward", rich_help_panel="Research")(research.walk_forward)
 app.command("lookahead", rich_help_panel="Research")(research.lookahead)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
