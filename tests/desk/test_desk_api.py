@@ -12,7 +12,7 @@ import postgres
 import pytest
 import schemathesis
 import uvicorn
-from desk_cases import ANN, BOOK, MARKET, RUN, made
+from desk_cases import ANN, BOOK, HOUR, LONG, MARKET, RUN, made
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -69,7 +69,7 @@ def api(url, opened):
 def waiting(api):
     """One trade intent made just now, by a run that lives."""
     now = time.time_ns()
-    propose(api.desk, [made(now=now)], now)
+    propose(api.desk, [made(now=now, policy=LONG)], now)
     put_run(api.desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=now)
     topics = {
         "account": {"account": {"equity": "1003.5"}},
@@ -79,8 +79,9 @@ def waiting(api):
         "health": {"feed": {"up": True}},
         "markets": {MARKET: {"slug": "will-it-rain"}},
     }
-    quotes = [Quote(MARKET, "YES", 5100, 5200, BOOK, now)]
-    heartbeat(api.desk, RUN, now, state="running", quotes=quotes, topics=topics)
+    fresh = now + HOUR  # however long the test takes
+    quotes = [Quote(MARKET, "YES", 5100, 5200, BOOK, fresh)]
+    heartbeat(api.desk, RUN, fresh, state="running", quotes=quotes, topics=topics)
     return api
 
 
@@ -379,7 +380,7 @@ def test_schemathesis_finds_no_failure_of_ours(url, opened, subtests):
     """With the widest token there is: whatever is sent to any route, the answer is below 500."""
     api = Api(opened(url), hosts=("testserver", "localhost", "127.0.0.1"))
     now = time.time_ns()
-    propose(api.desk, [made(n, now=now) for n in range(1, 30)], now)
+    propose(api.desk, [made(n, now=now, policy=LONG) for n in range(1, 30)], now)
     seen: list[int] = []
     for result in schemathesis.openapi.from_asgi("/openapi.json", api.app).get_all_operations():
         operation = result.ok()
