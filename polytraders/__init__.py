@@ -50,6 +50,7 @@ Modules:
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
 - `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
 - `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
+- `polytraders.research.clusters`: Clusters: markets that move together, found from what they are about and from how their prices moved.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
 - `polytraders.research.queue`: What a recording itself says about queues: virtual orders, and what happened before and behind them.
 - `polytraders.research.space`: Which parameter sets a sweep tries: a grid, or random draws from one, of values that are checked before it starts.
@@ -60,6 +61,7 @@ Modules:
 - `polytraders.research.wallet`: A wallet's books from its public trades: cash, positions, profit by market, through the engine's own ledger.
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
+- `polytraders.run.alerts`: Alerts: to a file always, to webhooks when there are any, each thing once in a while and not once a second.
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
@@ -78,9 +80,10 @@ Modules:
 - `polytraders.store.desk.intents`: Trade intents and the answers to them.
 - `polytraders.store.desk.journal`: The mailbox between people and runs: every act of a person, and of a run towards people, in one chain.
 - `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+- `polytraders.store.desk.portfolio`: Who trades what for whom: tenants, portfolios, clusters, watchlists, and strategies bound to a portfolio at launch.
 - `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
 - `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
-- `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
+- `polytraders.store.envelopes`: The envelope store: the receipts of runs, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.

@@ -26,7 +26,7 @@ from polytraders.config import Settings
 from polytraders.contracts import MOST_OVERRIDE_S
 from polytraders.errors import DamageError, PolytradersError
 from polytraders.store import desk as store
-from polytraders.store.desk import access
+from polytraders.store.desk import access, portfolio
 from polytraders.store.desk.answers import Answer
 from polytraders.store.desk.intents import STATUSES
 from polytraders.store.desk.switches import SCOPES
@@ -263,6 +263,16 @@ def _looking(app: FastAPI, desk: Database) -> None:
     def limits(run: RunId = None) -> dict[str, Any]:
         """Limits by how much of each is used, the closest to its breach first."""
         return {"limits": store.utilisation(desk, run)}
+
+    @app.get("/portfolios", **_needs("read"), tags=["desk"])
+    def portfolios(kind: Literal["tenant", "portfolio", "cluster", "watchlist"] = "portfolio") -> dict[str, Any]:
+        """Tenants, portfolios, clusters or watchlists."""
+        return {kind: portfolio.configs(desk, kind)}
+
+    @app.get("/launches", **_needs("read"), tags=["desk"])
+    def launches(running: bool = True) -> dict[str, Any]:
+        """Strategies bound to a portfolio, with the markets of their scope."""
+        return {"launches": portfolio.launches(desk, running=running)}
 
     @app.get("/actions", **_needs("read"), tags=["desk"])
     def actions(after: Sequence = 0, limit: Limit = 100) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -21,9 +22,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from polytraders.errors import PolytradersError
 from polytraders.reasons import lookup
 from polytraders.store.desk.access import Caller, identify, record_call
 from polytraders.store.sql import Database
+
+log = logging.getLogger(__name__)
 
 PUBLIC = "public"
 """The scope of routes that need no token: they tell nothing."""
@@ -76,7 +80,10 @@ class Guard:
                     *kept, (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
                     (b"content-security-policy", b"default-src 'none'"),
                 ]  # fmt: skip
-                await run_in_threadpool(self._record, scope, caller, done)
+                try:
+                    await run_in_threadpool(self._record, scope, caller, done)
+                except PolytradersError as error:  # what was done stands in operator_actions; the answer still goes out
+                    log.error("a call could not be put down: %s", error.what)
             await send(message)
 
         if refusal is not None:
@@ -99,8 +106,8 @@ class Guard:
             return None, (403, "GOV_ACCESS_DENIED", "this is not a host we answer for", {})
         if origin is not None and _hostname(urlsplit(origin)) not in self._hosts:
             return None, (403, "GOV_ACCESS_DENIED", "a page of another site may not call", {})
-        if not _short(headers.get(b"content-length")):
-            return None, (413, "GOV_ACCESS_DENIED", f"at most {MOST_BODY} bytes", {})
+        if b"transfer-encoding" in headers or not _short(headers.get(b"content-length")):
+            return None, (413, "GOV_ACCESS_DENIED", f"at most {MOST_BODY} bytes, announced by Content-Length", {})
         needed = self._needed(scope)
         if needed in (None, PUBLIC):
             return None, None

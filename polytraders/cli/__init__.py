@@ -12,6 +12,7 @@ import typer
 
 from polytraders import __version__
 from polytraders.cli import (
+    alerts,
     bots,
     calibrate,
     data,
@@ -55,8 +56,11 @@ app.add_typer(desk.intents_app, name="intents", rich_help_panel="Desk")
 app.add_typer(desk.switches_app, name="kill-switches", rich_help_panel="Desk")
 app.add_typer(desk.override_app, name="override", rich_help_panel="Desk")
 app.command("api", rich_help_panel="Desk")(serve.api)
+app.command("alerts", rich_help_panel="Desk")(alerts.alerts)
 app.command("console", rich_help_panel="Desk")(serve.console)
 app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
+app.add_typer(desk.portfolios_app, name="portfolios", rich_help_panel="Desk")
+app.add_typer(desk.launches_app, name="launches", rich_help_panel="Desk")
 app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
 app.command("doctor", rich_help_panel="Venue")(doctor.doctor)

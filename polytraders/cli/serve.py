@@ -84,7 +84,7 @@ def console(
         from traitlets.config import Config
         from voila.app import Voila
     except ImportError as error:
-        raise UsageError(f"{error.name} is not installed", mend="install polytraders[desk]") from None
+        raise UsageError(f"{error.name} is not installed", mend="install polytraders[console]") from None
     os.environ.setdefault("POLYTRADERS_HOME", str(Path(".polytraders").absolute()))  # kernels start elsewhere
     settings = Path(os.environ.get("POLYTRADERS_SETTINGS") or "settings.ini")
     if settings.is_file():

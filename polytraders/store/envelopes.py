@@ -1,4 +1,7 @@
-"""The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
+"""The envelope store: the receipts of runs, a projection of their logs that can be rebuilt at any time.
+
+It lies in SQLite, or on a PostgreSQL server when POLYTRADERS_DATABASE names one: the same tables, the same rows. On
+the server the rows of a run go in by COPY.
 
 Invariants
     V1  projecting a run again gives the same rows, byte for byte
@@ -12,8 +15,11 @@ that they have in the whole chain.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +32,7 @@ from polytraders.contracts import GENESIS, canonical_json
 from polytraders.errors import DamageError, UsageError
 from polytraders.store.ids import correlation_id, parse_id
 from polytraders.store.receipts import Receipts, sealed
+from polytraders.store.sql import URL_VARIABLE, Database, upgrade
 
 MIGRATIONS = (
     (
@@ -77,17 +84,102 @@ _INSERT = f"INSERT INTO envelopes ({', '.join(COLUMNS)}) VALUES ({', '.join('?' 
 _RUN_COLUMNS = (
     "run_id", "run_mode", "strategy", "package_version", "config_hash", "log_hash", "complete", "envelopes", "head",
 )  # fmt: skip
-_INSERT_RUN = f"INSERT OR REPLACE INTO runs ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))})"
+_INSERT_RUN = (
+    f"INSERT INTO {{runs}} ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))}) "
+    f"ON CONFLICT (run_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _RUN_COLUMNS[1:])}"
+)
 PROGRESS_EVERY = 10_000
 
 
-def store_path() -> Path:
-    """Where the store lies unless another path is given."""
-    return home() / "store.sqlite"
+Place = Path | str
+"""A file of SQLite's, or the URL of a PostgreSQL server's database."""
 
 
-def open_store(path: Path) -> sqlite3.Connection:
+def store_path() -> Place:
+    """Where the store lies unless another place is given."""
+    url = os.environ.get(URL_VARIABLE, "")
+    return url if url.startswith("postgresql") else home() / "store.sqlite"
+
+
+class Server:
+    """A PostgreSQL server behind the few calls of SQLite's connection that are made here."""
+
+    def __init__(self, url: str):
+        with Database(url) as database:
+            self.shown = database.shown
+            upgrade(database, "envelopes", SERVER_MIGRATIONS)
+        import psycopg
+
+        self._connection = psycopg.connect(re.sub(r"^postgresql\+\w+", "postgresql", url), autocommit=True)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open."""
+        return self._connection.info.transaction_status.name != "IDLE"
+
+    def execute(self, query: str, values: Sequence[Any] = ()) -> Any:
+        """Do it; the cursor. Writers stand in line, as SQLite's do."""
+        if query == "BEGIN IMMEDIATE":
+            self._connection.execute("BEGIN")
+            return self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITERS,))
+        return self._connection.execute(_on_server(query), tuple(values) or None)
+
+    def stream(self, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, not all at once."""
+        with self._connection.cursor() as cursor:
+            yield from cursor.stream(_on_server(query), tuple(values))
+
+    def insert(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Envelopes, by COPY."""
+        query = f"COPY {SERVER_TABLES['envelopes']} ({', '.join(COLUMNS)}) FROM STDIN"
+        with self._connection.cursor() as cursor, cursor.copy(query) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+Connection = sqlite3.Connection | Server
+SERVER_TABLES = {"runs": "receipt_runs", "envelopes": "envelopes"}
+"""The desk has a table of runs of its own in that database."""
+
+
+def _tables(store: Connection) -> dict[str, str]:
+    return SERVER_TABLES if isinstance(store, Server) else {"runs": "runs", "envelopes": "envelopes"}
+
+
+def _on_server(query: str) -> str:
+    return query.replace("?", "%s")
+
+
+def _each(store: Connection, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    return store.stream(query, values) if isinstance(store, Server) else store.execute(query, values)
+
+
+SERVER_MIGRATIONS = tuple(
+    tuple(
+        statement.replace("TABLE runs", f"TABLE {SERVER_TABLES['runs']}")
+        .replace(" STRICT", "")
+        .replace("INTEGER", "BIGINT")
+        for statement in statements
+    )
+    for statements in MIGRATIONS
+)
+_WRITERS = 0x656E76  # the advisory lock of those who project
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What a database raises."""
+    server = sys.modules.get("psycopg")
+    return (sqlite3.DatabaseError, *((server.Error,) if server else ()))
+
+
+def open_store(path: Place) -> Connection:
     """Open the store, made or brought up to this version if need be. Close it; transactions are explicit."""
+    if isinstance(path, str):
+        return Server(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     store = sqlite3.connect(path, isolation_level=None, timeout=30)
     try:
@@ -125,7 +217,7 @@ def _migrate(store: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def _transaction(store: sqlite3.Connection) -> Iterator[None]:
+def _transaction(store: Connection) -> Iterator[None]:
     """All of what is done inside, or nothing of it."""
     store.execute("BEGIN IMMEDIATE")
     try:
@@ -137,13 +229,18 @@ def _transaction(store: sqlite3.Connection) -> Iterator[None]:
     store.execute("COMMIT")
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> DamageError:
+def shown(place: Place) -> str:
+    """A place for messages, without a password."""
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", place) if isinstance(place, str) else str(place)
+
+
+def _unusable(path: Place, error: Exception) -> DamageError:
     again = "wait for the other process to finish, then try again"
     rebuild = "free space, or move it away and project the runs again: the run logs hold everything"
     return DamageError(
         f"the envelope store cannot be used: {error}",
-        where=str(path),
-        mend=again if "locked" in str(error) else rebuild,
+        where=shown(path),
+        mend=again if "lock" in str(error) else rebuild,
     )
 
 
@@ -162,7 +259,7 @@ class Projection:
 
 def project(
     run_dir: Path,
-    store: Path | None = None,
+    store: Place | None = None,
     *,
     correlation: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -171,7 +268,7 @@ def project(
 
     Parameters
     ----------
-    store: path of the store; None = `store_path()`.
+    store: where the store lies; None = `store_path()`.
     correlation: store only the envelopes of this intent (`oi_...` or `cor_...`).
     progress: called with (rows done, rows in all) now and then.
 
@@ -184,15 +281,16 @@ def project(
         try:
             with _transaction(connection):
                 return _project(connection, receipts, wanted, progress)
-        except sqlite3.DatabaseError as error:
+        except _faults() as error:
             raise _unusable(path, error) from None
 
 
 def _project(
-    store: sqlite3.Connection, receipts: Receipts, wanted: str | None, progress: Callable[[int, int], None] | None
+    store: Connection, receipts: Receipts, wanted: str | None, progress: Callable[[int, int], None] | None
 ) -> Projection:
     run_id, manifest, summary = receipts.run_id, receipts.log.manifest, receipts.log.summary
-    kept = store.execute("SELECT complete FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    runs = _tables(store)["runs"]
+    kept = store.execute(f"SELECT complete FROM {runs} WHERE run_id = ?", (run_id,)).fetchone()
     if wanted is None:
         store.execute("DELETE FROM envelopes WHERE run_id = ?", (run_id,))
     else:
@@ -212,8 +310,11 @@ def _project(
 
     run = [run_id, manifest["run_mode"], manifest["strategy"], manifest["package_version"], manifest["config_hash"]]
     run += [summary["log"]["hash"] if summary else "", int(wanted is None or bool(kept and kept[0]))]
-    store.executemany(_INSERT, rows())
-    store.execute(_INSERT_RUN, [*run, count, head])
+    if isinstance(store, Server):
+        store.insert(rows())
+    else:
+        store.executemany(_INSERT, rows())
+    store.execute(_INSERT_RUN.format(runs=runs), [*run, count, head])
     if progress:
         progress(receipts.rows, receipts.rows)
     return Projection(run_id, count, written, head)
@@ -243,13 +344,13 @@ def _row(document: dict[str, Any], body: str, prev_hash: str, digest: str) -> tu
 # ----------------------------------------------------------------------------------- reading and verifying
 
 
-def envelopes(store: Path, run_id: str, correlation: str | None = None) -> Iterator[dict[str, Any]]:
+def envelopes(store: Place, run_id: str, correlation: str | None = None) -> Iterator[dict[str, Any]]:
     """The stored documents of a run (of one intent of it), in the order of the chain."""
     query, values = "SELECT body FROM envelopes WHERE run_id = ?", [run_id]
     if correlation is not None:
         query, values = f"{query} AND correlation_id = ?", [run_id, correlation_id(run_id, parse_id(correlation)[1])]
     with closing(open_store(store)) as connection:
-        for (body,) in connection.execute(f"{query} ORDER BY seq", values):
+        for (body,) in _each(connection, f"{query} ORDER BY seq", values):
             yield orjson.loads(body)
 
 
@@ -269,31 +370,30 @@ class ChainVerdict:
         return asdict(self)
 
 
-def verify_chain(store: Path, run_id: str, log_hash: str = "") -> ChainVerdict | None:
+def verify_chain(store: Place, run_id: str, log_hash: str = "") -> ChainVerdict | None:
     """Check every envelope of a run: its own hash, its predecessor's, its place, the columns beside it and the head.
 
     `log_hash`, when given, must be that of the log the envelopes were made from. None when the store
     does not exist or holds nothing of the run. Where only single correlations are stored, each is
     checked by itself and against its neighbours.
     """
-    if not store.exists():
+    if isinstance(store, Path) and not store.exists():
         return None
     try:
         with closing(open_store(store)) as connection:
-            run = connection.execute(
-                f"SELECT {', '.join(_RUN_COLUMNS)} FROM runs WHERE run_id = ?", (run_id,)
-            ).fetchone()
+            query = f"SELECT {', '.join(_RUN_COLUMNS)} FROM {_tables(connection)['runs']} WHERE run_id = ?"
+            run = connection.execute(query, (run_id,)).fetchone()
             return None if run is None else _verify(connection, dict(zip(_RUN_COLUMNS, run, strict=True)), log_hash)
-    except (sqlite3.DatabaseError, DamageError) as error:
+    except (*_faults(), DamageError) as error:
         message = f"the store cannot be read: {error}"
-        return ChainVerdict(False, False, 0, "", {"what": message, "file": str(store)}, message)
+        return ChainVerdict(False, False, 0, "", {"what": message, "file": shown(store)}, message)
 
 
-def _verify(store: sqlite3.Connection, run: dict[str, Any], log_hash: str) -> ChainVerdict:
+def _verify(store: Connection, run: dict[str, Any], log_hash: str) -> ChainVerdict:
     count, seq, prev = 0, -1, GENESIS
     complete, bad = bool(run["complete"]), None
     query = f"SELECT {', '.join(COLUMNS)} FROM envelopes WHERE run_id = ? ORDER BY seq"
-    for values in store.execute(query, (run["run_id"],)):
+    for values in _each(store, query, (run["run_id"],)):
         row = dict(zip(COLUMNS, values, strict=True))
         gap = row["seq"] != seq + 1
         what = "an envelope before it is missing" if gap and complete else _envelope_fault(row, None if gap else prev)

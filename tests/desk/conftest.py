@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 
 from polytraders.store.desk import open_desk
 from polytraders.store.sql import Database
-
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of the test's own."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'desk.sqlite'}"
-    import psycopg
-
-    server, name = request.getfixturevalue("postgres_server"), f"desk{next(_NUMBERS)}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
+    return postgres.new_database(request.getfixturevalue("postgres_server"))
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ OTHER = "0x" + "b2" * 32
 PORTFOLIO = "PORT-001"
 STRATEGY = "strat.momentum"
 POLICY = Approvals()
+LONG = POLICY.model_copy(update={"expiry_s": 86_400})
+"""For proposals of this very moment: a machine that stands still for a minute is no failure."""
+HOUR = 3_600 * units.NS_PER_S
 ANN = Actor(kind="operator", id="ann")
 BEN = Actor(kind="operator", id="ben")
 MACHINE = Actor(kind="system", id=RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NUMBERS = itertools.count()
 
 
 def binaries() -> Path | None:
@@ -51,3 +54,13 @@ def server() -> Iterator[str]:
             _as_user([f"{folder}/pg_ctl", "-D", str(data), "-m", "immediate", "stop"], user)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def new_database(server: str) -> str:
+    """An empty database on the server."""
+    import psycopg
+
+    name = f"desk{next(_NUMBERS)}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    return server.replace("/postgres?", f"/{name}?")

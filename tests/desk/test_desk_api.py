@@ -8,10 +8,11 @@ import threading
 import time
 import traceback
 
+import postgres
 import pytest
 import schemathesis
 import uvicorn
-from desk_cases import ANN, BOOK, MARKET, RUN, made
+from desk_cases import ANN, BOOK, HOUR, LONG, MARKET, RUN, made
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -49,6 +50,17 @@ class Api:
 
 
 @pytest.fixture
+def url(request, tmp_path):
+    """SQLite for all but those that ask for the server: what lies below the routes is tested on both elsewhere."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'desk.sqlite'}"
+    return postgres.new_database(request.getfixturevalue("postgres_server"))
+
+
+both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
 def api(url, opened):
     return Api(opened(url))
 
@@ -57,7 +69,7 @@ def api(url, opened):
 def waiting(api):
     """One trade intent made just now, by a run that lives."""
     now = time.time_ns()
-    propose(api.desk, [made(now=now)], now)
+    propose(api.desk, [made(now=now, policy=LONG)], now)
     put_run(api.desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=now)
     topics = {
         "account": {"account": {"equity": "1003.5"}},
@@ -67,14 +79,16 @@ def waiting(api):
         "health": {"feed": {"up": True}},
         "markets": {MARKET: {"slug": "will-it-rain"}},
     }
-    quotes = [Quote(MARKET, "YES", 5100, 5200, BOOK, now)]
-    heartbeat(api.desk, RUN, now, state="running", quotes=quotes, topics=topics)
+    fresh = now + HOUR  # however long the test takes
+    quotes = [Quote(MARKET, "YES", 5100, 5200, BOOK, fresh)]
+    heartbeat(api.desk, RUN, fresh, state="running", quotes=quotes, topics=topics)
     return api
 
 
 # -- what it answers ---------------------------------------------------------------------------------------------
 
 
+@both
 def test_a_trade_intent_is_read_approved_and_followed(waiting):
     listed = waiting.call("GET", "/intents?status=PENDING", "read").json()["intents"]
     assert [one["trade_intent_id"] for one in listed] == [ID]
@@ -132,6 +146,7 @@ def test_status_report_and_listings_tell_what_the_runs_told(waiting):
     assert waiting.call("GET", "/report?day=2026-02-31", "read").status_code == 422
 
 
+@both
 def test_metrics_are_what_prometheus_reads(waiting):
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -192,6 +207,7 @@ def test_every_route_names_its_scope_and_only_health_is_open(waiting):
     assert all(told["x-scope"] in ("public", "read", "approve", "risk", "admin") for *_, told in routes(waiting.app))
 
 
+@both
 def test_no_route_does_anything_without_a_token_of_its_scope(waiting):
     """Every route, with no token, with a made-up one and with one of each lesser scope: 401 or 403, and no change."""
     before = (since(waiting.desk, 0), switches(waiting.desk), intent(waiting.desk, ID), tokens(waiting.desk))
@@ -255,6 +271,8 @@ def test_our_own_origin_is_fine(waiting):
 def test_a_body_that_is_too_long_is_refused(waiting):
     long = waiting.call("POST", f"/intents/{ID}/reject", "approve", json={"comment": "x" * 70_000})
     assert long.status_code == 413
+    unannounced = waiting.call("POST", f"/intents/{ID}/reject", "approve", content=iter([b"{}"]))
+    assert unannounced.status_code == 413 and intent(waiting.desk, ID)["status"] == "PENDING"
 
 
 def test_who_calls_too_often_is_told_so(url, opened):
@@ -358,12 +376,11 @@ def answers(api, operation, mode):
     return seen
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_schemathesis_finds_no_failure_of_ours(url, opened, subtests):
     """With the widest token there is: whatever is sent to any route, the answer is below 500."""
     api = Api(opened(url), hosts=("testserver", "localhost", "127.0.0.1"))
     now = time.time_ns()
-    propose(api.desk, [made(n, now=now) for n in range(1, 30)], now)
+    propose(api.desk, [made(n, now=now, policy=LONG) for n in range(1, 30)], now)
     seen: list[int] = []
     for result in schemathesis.openapi.from_asgi("/openapi.json", api.app).get_all_operations():
         operation = result.ok()

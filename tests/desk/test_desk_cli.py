@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from desk_cases import ANN, MARKET, RUN, S, made
+from desk_cases import ANN, HOUR, LONG, MARKET, RUN, S, made
 from typer.testing import CliRunner
 
 from polytraders.cli import app
@@ -30,7 +30,7 @@ def here(home):
 def waiting(here):
     """One trade intent made just now, by a run that lives."""
     now = time.time_ns()
-    propose(here, [made(now=now)], now)
+    propose(here, [made(now=now, policy=LONG)], now)
     put_run(here, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=now)
     market = {"slug": "will-it-rain", "status": "OPEN", "in_scope": True, "bid": "0.51", "ask": "0.52"}
     topics = {
@@ -38,7 +38,7 @@ def waiting(here):
         "markets": {MARKET: market},
         "limits": {"exposure": {"observed": "103", "limit": "200", "unit": "pUSD"}},
     }
-    heartbeat(here, RUN, now, state="running", topics=topics)
+    heartbeat(here, RUN, now + HOUR, state="running", topics=topics)  # alive, however long the test takes
     return here
 
 
@@ -168,6 +168,13 @@ def test_rebuild_projects_every_run_again(home, monkeypatch):
     write_run(home / "runs" / RUN_ID)
     done = told("db", "rebuild")
     assert done["runs"][RUN_ID] > 0 and verify_chain(store_path(), RUN_ID).ok
+    with sqlite3.connect(store_path()) as file:
+        file.execute("DELETE FROM envelopes WHERE seq = 3")
+    file.close()
+    (fault,) = told("db", "check", code=5)["faults"]
+    assert (fault["kind"], fault["where"]) == ("receipts", RUN_ID) and "missing" in fault["what"]
+    told("db", "rebuild")
+    assert told("db", "check")["ok"]
 
 
 def test_the_report_of_the_day_counts_what_happened(waiting):
@@ -184,6 +191,6 @@ def test_the_report_of_the_day_counts_what_happened(waiting):
 
 def test_a_quote_that_moved_voids_on_the_terminal_too(waiting):
     now = time.time_ns()
-    heartbeat(waiting, RUN, now, quotes=[Quote(MARKET, "YES", 5900, 6000, "", now)])
+    heartbeat(waiting, RUN, now, quotes=[Quote(MARKET, "YES", 5900, 6000, "", now + HOUR)])
     assert told("intents", "approve", ID, code=1)["code"] == "GOV_APPROVAL_PRICE_MOVED"
     assert told("intents", "show", ID)["status"] == "VOID"

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_cases import BOOK, MARKET, RUN, S, made
+from desk_cases import BOOK, HOUR, LONG, MARKET, RUN, made
 from repository import ROOT
 
-from polytraders.config import load_settings
 from polytraders.store.desk import Quote, heartbeat, intent, open_desk, propose, put_run, switches
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WAIT_MS = 180_000  # a kernel has to start, on a machine that may be busy
-LONG = load_settings("settings.ini").approvals.model_copy(update={"expiry_s": 3_600})
 
 pytestmark = pytest.mark.browser
 
@@ -121,7 +119,7 @@ def test_a_trade_intent_is_approved_by_a_click(browser, desk, address, tmp_path)
     page.wait_for_selector(f"button.pt-approve[title='{first}']", state="detached")
     # the market moves under the second one: the click is told so, and nothing is bought
     now = time.time_ns()
-    heartbeat(desk, RUN, now, quotes=[Quote(MARKET, "YES", 5900, 6000, BOOK, now + 3_600 * S)])
+    heartbeat(desk, RUN, now, quotes=[Quote(MARKET, "YES", 5900, 6000, BOOK, now + HOUR)])
     page.click(f"button.pt-approve[title='{second}']")
     page.wait_for_selector("text=The price moved too far since this trade was proposed")
     assert intent(desk, second)["status"] == "VOID"

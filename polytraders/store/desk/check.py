@@ -17,7 +17,16 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from polytraders.contracts import GENESIS, Approval, AuditEnvelope, KillSwitch, Override, TradeIntent, content_hash
+from polytraders.contracts import (
+    GENESIS,
+    Approval,
+    AuditEnvelope,
+    KillSwitch,
+    Override,
+    TradeIntent,
+    content_hash,
+    verify_chain,
+)
 from polytraders.errors import DamageError, UsageError
 from polytraders.store.desk.journal import COLUMNS, Write, _apply
 from polytraders.store.desk.schema import JOURNALED, MIGRATIONS, PART
@@ -164,6 +173,9 @@ def _documents(tx: Transaction) -> Iterator[Fault]:
             odd = [name for name in columns if getattr(document, name) != row[name]]
             if odd:
                 yield Fault("document", where, f"{', '.join(odd)} differ from the document")
+    envelopes = (orjson.loads(row["document"]) for row in tx.rows("SELECT document FROM audit ORDER BY seq"))
+    if (broken := verify_chain(envelopes)) is not None:
+        yield Fault("chain", f"audit {broken.index}", broken.what)
 
 
 def rebuild(desk: Database) -> dict[str, int]:
