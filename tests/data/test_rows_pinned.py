@@ -17,9 +17,9 @@ PINNED = json.loads((Path(__file__).parent.parent / "golden" / "recording_rows.j
 
 
 def digests(catalog, name):
-    """SHA-256 of a recording's event rows, messages, findings and markets."""
+    """SHA-256 of a recording's event rows, messages and findings."""
     found = {"events": hashlib.sha256(catalog._events(name, catalog.manifest(name)).tobytes()).hexdigest()}
-    for which in ("messages", "quality", "markets"):
+    for which in ("messages", "quality"):
         rows = catalog.table(name, which).to_pylist()
         text = orjson.dumps(rows, default=lambda value: value.hex())
         found[which] = hashlib.sha256(text).hexdigest()

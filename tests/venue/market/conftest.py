@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("aiohttp", reason="the venue extra is not installed")
 pytest.importorskip("websockets", reason="the venue extra is not installed")
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from served import Served, serve
 from watching import Watcher, listed
@@ -25,7 +22,7 @@ def empty() -> Iterator[Served]:
 
 
 @pytest.fixture
-def venue(empty: Served) -> Iterator[Served]:
+def calm(empty: Served) -> Iterator[Served]:
     """The same, without the faults of the test before."""
     empty.admin("/faults", "DELETE")
     yield empty
@@ -33,14 +30,14 @@ def venue(empty: Served) -> Iterator[Served]:
 
 
 @pytest.fixture
-def watch(venue: Served) -> Callable[..., Any]:
+def watch(calm: Served) -> Callable[..., Any]:
     """`await watch("slug")`: a watcher of markets, made when they do not exist."""
 
     async def begin(*slugs: str, **options: Any) -> Watcher:
-        there = {market["slug"] for market in venue.state()["markets"]}
+        there = {market["slug"] for market in calm.state()["markets"]}
         for slug in slugs:
             if slug not in there:
-                venue.market(slug)
-        return Watcher(venue, await listed(venue, *slugs), **options)
+                calm.market(slug)
+        return Watcher(calm, await listed(calm, *slugs), **options)
 
     return begin

@@ -210,14 +210,14 @@ def test_discovery_on_a_local_venue(empty):
     assert error.code == "EXEC_MARKET_UNKNOWN"
 
 
-def test_a_service_that_fails_is_asked_again_and_then_refused(venue):
+def test_a_service_that_fails_is_asked_again_and_then_refused(calm):
     async def work(tries):
         async with Reader(tries=tries, longest_wait=0.01) as read:
-            return await read.json(venue.urls["rest"] + "/version"), read.counts
+            return await read.json(calm.urls["rest"] + "/version"), read.counts
 
-    venue.admin("/faults/error_before", value=503, count=2)
+    calm.admin("/faults/error_before", value=503, count=2)
     assert run(work(3)) == ({"version": 2}, Counter())
-    venue.admin("/faults/error_before", value=503, count=2)
+    calm.admin("/faults/error_before", value=503, count=2)
     with pytest.raises(Refused) as caught:
         run(work(2))
     assert caught.value.code == "INTEL_VENUE_UNREACHABLE"

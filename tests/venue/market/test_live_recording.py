@@ -36,13 +36,13 @@ def same(imported, live):
         assert imported[field].tolist() == live[field].tolist(), field
 
 
-def test_a_recording_of_faults_and_trades_gives_the_rows_that_were_seen(watch, venue, tmp_path):
+def test_a_recording_of_faults_and_trades_gives_the_rows_that_were_seen(watch, calm, tmp_path):
     async def work():
         with Recorder(tmp_path / "recordings" / "live", {"polytraders": "test"}) as recorder:
             watcher = await watch("rec-b", "rec-a", tap=recorder)
             async with watcher.stream as stream:
                 assert await stream.all_up(90)
-                moving = [asyncio.create_task(trade_on(venue, slug, 150, random.Random(slug), 0.002))
+                moving = [asyncio.create_task(trade_on(calm, slug, 150, random.Random(slug), 0.002))
                           for slug in ("rec-a", "rec-b")]  # fmt: skip
                 for fault, switch in (
                     ("market_reorder", {"rate": 200_000, "value": 5}),
@@ -51,13 +51,13 @@ def test_a_recording_of_faults_and_trades_gives_the_rows_that_were_seen(watch, v
                     ("drop_socket", {"rate": 100_000, "count": 2}),
                     ("silence", {}),
                 ):
-                    await asyncio.to_thread(venue.admin, f"/faults/{fault}", **switch)
+                    await asyncio.to_thread(calm.admin, f"/faults/{fault}", **switch)
                     await asyncio.sleep(0.35)
-                await asyncio.to_thread(venue.admin, "/faults", "DELETE")
+                await asyncio.to_thread(calm.admin, "/faults", "DELETE")
                 await asyncio.gather(*moving)
-                venue.admin("/markets/rec-a/tick", tick="0.001")
+                calm.admin("/markets/rec-a/tick", tick="0.001")
                 await watcher.settled()
-                venue.admin("/markets/rec-b/resolve", payout="0")
+                calm.admin("/markets/rec-b/resolve", payout="0")
                 await asyncio.sleep(0.3)
         return watcher
 
@@ -85,13 +85,13 @@ def test_frames_are_kept_byte_for_byte(tmp_path):
     assert orjson.loads(lines[4])["base64"] == "//4A"
 
 
-def test_a_new_hour_begins_a_new_file_and_all_of_them_are_one_recording(watch, venue, tmp_path):
+def test_a_new_hour_begins_a_new_file_and_all_of_them_are_one_recording(watch, calm, tmp_path):
     async def work():
         with Recorder(tmp_path / "hours", {}, segment_s=1) as recorder:
             watcher = await watch("hours", tap=recorder)
             async with watcher.stream as stream:
                 assert await stream.all_up(90)
-                await trade_on(venue, "hours", 120, random.Random(5), 0.02)
+                await trade_on(calm, "hours", 120, random.Random(5), 0.02)
                 await watcher.settled()
         return watcher
 

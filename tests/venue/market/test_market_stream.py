@@ -42,12 +42,12 @@ def test_a_market_is_down_until_its_first_book_and_up_with_its_last_row(watch):
     assert set(rows["market"]) == {0}
 
 
-def test_a_market_is_a_place_of_the_table_whichever_speaks_first(watch, venue):
+def test_a_market_is_a_place_of_the_table_whichever_speaks_first(watch, calm):
     async def work():
         watcher = await watch("table-b", "table-a", "table-c")
         async with watcher.stream as stream:
             assert await stream.all_up(90)
-            await trade_on(venue, "table-c", 1, random.Random(1))
+            await trade_on(calm, "table-c", 1, random.Random(1))
             await watcher.settled()
         return watcher
 
@@ -56,15 +56,15 @@ def test_a_market_is_a_place_of_the_table_whichever_speaks_first(watch, venue):
     assert set(watcher.rows()["market"]) == {0, 1, 2}
 
 
-def test_books_follow_changes_prints_and_ticks(watch, venue):
+def test_books_follow_changes_prints_and_ticks(watch, calm):
     async def work():
         watcher = await watch("follows")
         async with watcher.stream as stream:
             assert await stream.all_up(90)
-            await trade_on(venue, "follows", 60, random.Random(2))
-            venue.admin("/markets/follows/trade", side="BUY", price="0.51", size="7")
-            venue.admin("/markets/follows/tick", tick="0.001")
-            venue.admin("/markets/follows/level", side="BUY", price="0.499", size="3")
+            await trade_on(calm, "follows", 60, random.Random(2))
+            calm.admin("/markets/follows/trade", side="BUY", price="0.51", size="7")
+            calm.admin("/markets/follows/tick", tick="0.001")
+            calm.admin("/markets/follows/level", side="BUY", price="0.499", size="3")
             await watcher.settled()
             for _ in range(100):
                 if K.TRADE in watcher.rows()["kind"]:
@@ -79,12 +79,12 @@ def test_books_follow_changes_prints_and_ticks(watch, venue):
     assert kinds(rows).count("FEED_DOWN") == 2  # at the beginning and at the end
 
 
-def test_a_resolution_is_told_and_nothing_is_awaited_after_it(watch, venue):
+def test_a_resolution_is_told_and_nothing_is_awaited_after_it(watch, calm):
     async def work():
         watcher = await watch("resolves")
         async with watcher.stream as stream:
             assert await stream.all_up(90)
-            venue.admin("/markets/resolves/resolve", payout="1")
+            calm.admin("/markets/resolves/resolve", payout="1")
             for _ in range(200):
                 if K.RESOLUTION in watcher.rows()["kind"]:
                     break
@@ -112,13 +112,13 @@ def test_more_markets_than_a_connection_takes_are_followed_on_several(watch):
     assert all(one["up"] for one in health.values())
 
 
-def test_a_market_that_is_followed_later_takes_the_next_place(watch, venue):
+def test_a_market_that_is_followed_later_takes_the_next_place(watch, calm):
     async def work():
         watcher = await watch("early")
         async with watcher.stream as stream:
             assert await stream.all_up(90)
-            venue.market("late")
-            later = await listed(venue, "late")
+            calm.market("late")
+            later = await listed(calm, "late")
             stream.follow(later)
             watcher.infos = [*watcher.infos, *later]
             assert not stream.up(1)

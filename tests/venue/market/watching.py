@@ -67,13 +67,13 @@ async def listed(served: Served, *slugs: str) -> list[MarketInfo]:
         return [ruled.info for ruled in await rules.load(env, found, read, now=time.time_ns())]
 
 
-async def trade_on(venue: Served, slug: str, times: int, dice: random.Random, pause: float = 0.0) -> None:
+async def trade_on(calm: Served, slug: str, times: int, dice: random.Random, pause: float = 0.0) -> None:
     """Change levels of a market, never crossing: bids up to 0.49, asks from 0.51 on."""
     for _ in range(times):
         side = dice.choice(["BUY", "SELL"])
         cents = dice.randint(30, 49) if side == "BUY" else dice.randint(51, 70)
         size = dice.choice([0, 5, 10, 25.5, 100])
         body = {"side": side, "price": f"0.{cents}", "size": str(size)}
-        await asyncio.to_thread(venue.admin, f"/markets/{slug}/level", **body)
+        await asyncio.to_thread(calm.admin, f"/markets/{slug}/level", **body)
         if pause:
             await asyncio.sleep(pause)
