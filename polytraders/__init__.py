@@ -15,6 +15,7 @@ Modules:
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
+- `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.
 - `polytraders.data.synth`: A made-up market that speaks the venue's wire format: to try things on where no recording is at hand.
 - `polytraders.engine.backtest`: Drive the step over a stream: through the simulated venue (`simulate`) or alone (`feed`).
@@ -25,6 +26,7 @@ Modules:
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
 - `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.
 - `polytraders.engine.ledger`: Cash, reservations and positions, to the micro-pUSD.
+- `polytraders.engine.live`: The step in real time: rows in, decisions and actions out, nothing allocated on the way.
 - `polytraders.engine.loop`: The compiled loops that drive the step: the backtest with its simulated venue, and the bare event feed.
 - `polytraders.engine.matching`: The simulated venue: what Polymarket's operator would have done with our orders on this tape.
 - `polytraders.engine.plan`: What execution bots that would rather keep the working order have in common.
@@ -64,6 +66,7 @@ Modules:
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
+- `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.
 - `polytraders.venue.local.intake`: From a posted order to one the kernel takes, or the refusal in the venue's words.
 - `polytraders.venue.local.streams`: The market and the user channel: who listens to what, and what they are told.
 - `polytraders.venue.local.tape`: What the other participants do: rows of a recording or of a synthetic session, on this machine's clock.

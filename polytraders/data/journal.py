@@ -30,6 +30,7 @@ class Journal:
     """Grows message by message; `event`, `ref` and `now` are those of the message being applied.
 
     gap: ns of silence that count as one. count: rows so far. ref: number of the message, -1 = none yet.
+    told: files whose recorder tells of every gap itself, so that silence in them means nothing.
     """
 
     def __init__(self, gap: int):
@@ -45,6 +46,8 @@ class Journal:
         self._unsaid = (None,) * len(BOOK_COLUMNS)
         self._at = (0, 0)
         self._heard: dict[int, int] = {}
+        self._drained = 0
+        self.told: set[int] = set()
 
     def place(self, file: int, line: int) -> None:
         """From here on findings are about this line, and about no message yet."""
@@ -53,7 +56,7 @@ class Journal:
     def note(self, message: Message, kind: str, recv: int, event: int) -> None:
         """Enter a message into the table."""
         self.place(message.file, message.line)
-        self.ref, self.event = len(self._columns[0]), event
+        self.ref, self.event = self._drained + len(self._columns[0]), event
         head = (message.file, message.line, message.part, message.sha256, recv, event, kind, -1)
         for column, value in zip(self._columns, head + self._unsaid, strict=True):
             column.append(value)
@@ -68,7 +71,7 @@ class Journal:
             held = before - recv
             self.find(Problem.RECEIVE_TIME_BACKWARD, f"{held / 1e6:.3f} ms before the previous one", value=held)
         silence = recv - heard
-        if not heard or silence <= self.gap:
+        if not heard or silence <= self.gap or file in self.told:
             return 0
         self.find(Problem.GAP, f"no message for {silence / NS_PER_S:.3f} s", value=silence)
         return silence
@@ -109,6 +112,15 @@ class Journal:
         columns["bid_size"][-1], columns["ask_size"][-1] = sum(bids.values()), sum(asks.values())
         columns["bid_value"][-1] = sum(map(int.__mul__, bids, bids.values()))
         columns["ask_value"][-1] = sum(map(int.__mul__, asks, asks.values()))
+
+    def drain(self) -> tuple[np.ndarray, list[Finding]]:
+        """Rows and findings since the last time, and forget them and their messages: for who lives with the stream."""
+        events, findings = self.events(), self.findings
+        self._drained += len(self._columns[0])
+        self._rows, self.count, self.findings = array("q"), 0, []
+        for column in self._columns:
+            column.clear()
+        return events, findings
 
     def events(self) -> np.ndarray:
         """The rows as EVENT records, `seq` not yet numbered."""

@@ -305,7 +305,8 @@ class Market:
 
     bids, asks: pips -> micro-shares. index: place in the market table, -1 until its first row.
     snapshot: a full book has been seen. based: one has been seen since the last gap. gap: the next
-    row is the first after a gap.
+    row is the first after a gap. down: the recorder said that the feed is lost, and no full book came since.
+    doubt: receive time (ns) since which reported best quotes are not the book's, 0 = they are.
     last_trade: last trade price as the venue spells it (from book hashes), None = not known.
     """
 
@@ -321,6 +322,8 @@ class Market:
     based: bool = False
     snapshot: bool = False
     gap: bool = False
+    down: bool = False
+    doubt: int = 0
     crossed: bool = False
     resolved: bool = False
     unbased_noted: bool = False
@@ -347,8 +350,31 @@ class UnknownToken(ValueError):
     """A token that belongs to no market, or a third token of one."""
 
 
+def facts_of(info: MarketInfo) -> Facts:
+    """What a finished market says of itself; what is assumed in it is left unsaid."""
+    said: dict[str, Any] = {
+        "tick": info.tick,
+        "min_size": info.min_size,
+        "neg_risk": info.neg_risk,
+        "end_ts": info.end_ts,
+        "taker_delay": info.taker_delay,
+    }
+    return Facts(
+        condition=info.condition_id,
+        tokens=(info.yes_token, info.no_token),
+        slug=info.slug or None,
+        question=info.question or None,
+        event_id=info.event_id or None,
+        fee=None if "fee_rate" in info.assumed else (info.fee_rate, info.fee_exponent, info.rebate_rate),
+        rewards=(info.reward_pool, info.reward_min_size, info.reward_max_spread),
+        **{name: value for name, value in said.items() if name not in info.assumed},
+    )
+
+
 class Registry:
-    """Markets by condition and by token; knows YES from NO."""
+    """Markets by condition and by token; knows YES from NO. closed: only listed markets are known, see `admit`."""
+
+    closed = False
 
     def __init__(self, facts: list[Facts]):
         self.facts = {known.condition: known for known in facts}
@@ -359,17 +385,37 @@ class Registry:
 
     def learn(self, facts: Facts) -> None:
         """Take in the facts of a new_market message."""
+        if self.closed:
+            return
         self.facts[facts.condition] = facts
         for token in facts.tokens:
             self.by_token_facts[token] = facts
         if (market := self.markets.get(facts.condition)) is not None and market.facts is None:
             market.facts = facts
 
+    def admit(self, info: MarketInfo) -> Market:
+        """Enter a market whose rules are known; from then on no other one enters by being mentioned."""
+        self.closed = True
+        market = self.markets.get(info.condition_id)
+        if market is None:
+            market = self.markets[info.condition_id] = Market(info.condition_id)
+        market.facts = self.facts[info.condition_id] = facts_of(info)
+        market.yes, market.no, market.yes_assumed = info.yes_token, info.no_token, False
+        market.tick = market.tick or info.tick
+        market.tick_start = market.tick_start or info.tick
+        market.tick_source = ASSUMED if "tick" in info.assumed else RECORDED
+        market.finest = min(market.finest or info.tick, info.tick)
+        self.tokens[market.yes], self.tokens[market.no] = (market, True), (market, False)
+        self.enter(market)
+        return market
+
     def resolve(self, token: str, condition: str | None = None) -> tuple[Market, bool]:
         """(market, token is YES). A token seen first in a market nothing tells about is taken as YES."""
         known = self.tokens.get(token)
         if known is not None:
             return known
+        if self.closed:
+            raise UnknownToken(f"token {str(token)[:20]} is of no market that is followed")
         if not isinstance(token, str) or not token:
             raise UnknownToken(f"{str(token)[:40]!r} is no token id")
         if condition is not None and not isinstance(condition, str):

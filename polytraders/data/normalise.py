@@ -16,8 +16,11 @@ that the book is not crossed on the way). `price_change` holds both outcome toke
 applied, the NO leg compared with it. `last_trade_price.side` is what the venue says; against the
 chain it is right in about 59 % of the trades, so do not build on it alone.
 
-What is no market data (spot feeds of a session) gives no rows: signal numbers belong to the bots
-that read them, and none does yet. Such messages are counted and stand in the message table.
+The recorder's own words are messages like the venue's, so that a live stream and the import of its recording
+are one and the same rows: `recorder` (it tells of every gap itself), `markets` (which are followed, in the order
+of the run's table), `feed_down` (FEED_DOWN rows; what changes until the next full book gives no rows, and that
+book ends with FEED_UP), `confirmed` (the venue was asked, and the book is still this one), `connected`, `signals`
+(numbers of external prices). Foreign spot feeds give no rows; they are counted and stand in the message table.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from polytraders.data.markets import (
     INFERRED,
     RECORDED,
     Market,
+    MarketInfo,
     Registry,
     UnknownToken,
     facts_from,
@@ -42,7 +46,8 @@ from polytraders.data.markets import (
     tick_pips,
 )
 from polytraders.data.quality import Problem
-from polytraders.data.sources import Fault, Message, venue_ns
+from polytraders.data.signals import read_price
+from polytraders.data.sources import RTDS, Fault, Message, venue_ns
 from polytraders.rows import EventKind, Flag, Side, Status
 from polytraders.units import NS_PER_S, ONE, UnitError, price_pips, size_micro
 
@@ -149,6 +154,16 @@ class Normaliser:
             "new_market": self._new_market,
             "market_resolved": self._market_resolved,
         }
+        self._own: dict[str, Callable[[dict[str, Any]], None]] = {
+            "recorder": self._recorder,
+            "markets": self._markets,
+            "feed_down": self._feed_down,
+            "confirmed": self._confirmed,
+            "connected": lambda frame: None,
+            "signals": self._signals,
+        }
+        self._signal_numbers: dict[str, int] = {}
+        self._signal_last: dict[int, tuple[int, int]] = {}
 
     def fault(self, fault: Fault) -> None:
         """Record a place that could not be read."""
@@ -159,7 +174,10 @@ class Normaliser:
         """Apply one message; whatever is wrong with it becomes a finding, and then it leaves no rows."""
         log, frame = self.log, message.frame
         if message.scope:
-            log.note(message, f"out_of_scope:{message.scope}", message.recv or 0, 0)
+            if message.scope == RTDS and self._signal_numbers:
+                self._signal(message)
+            else:
+                log.note(message, f"out_of_scope:{message.scope}", message.recv or 0, 0)
             return
         kind = frame.get("event_type") or _shape(frame)
         try:
@@ -171,7 +189,7 @@ class Normaliser:
         self._message = message
         self._note_clock(message)
         recv = event if message.recv is None else message.recv
-        apply = self._apply.get(kind) if isinstance(kind, str) else None
+        apply = (self._own if message.own else self._apply).get(kind) if isinstance(kind, str) else None
         log.note(message, kind if apply else f"unknown:{str(kind)[:40]}", recv, event)
         if log.arrive(message.file, recv):
             for market in self.registry.table:
@@ -181,7 +199,7 @@ class Normaliser:
             return
         before = log.count
         try:
-            if (first := self._repeats(kind, frame)) is not None:
+            if not message.own and (first := self._repeats(kind, frame)) is not None:
                 log.find(Problem.DUPLICATE, f"{kind}: same as message {first}", value=first)
                 return
             apply(frame)
@@ -330,13 +348,21 @@ class Normaliser:
         self._check_tick(market, prices)
         self.log.say_book(bids, asks)
         if market.based:
-            if "event_type" in frame and "tick_size" not in frame:
+            if "event_type" in frame and "tick_size" not in frame and not self._trades_told():
                 self._infer(market, bids, asks, trade)
             self._rebase(market, bids, asks)
         else:
             self._base(market, bids, asks)
         market.bids, market.asks = bids, asks
+        market.doubt = 0
+        if market.down:
+            market.down = False
+            self.log.row(EventKind.FEED_UP, market.index)
         self._close(market, first)
+
+    def _trades_told(self) -> bool:
+        """Whether the file of the message at hand records trades for certain: then none need be inferred."""
+        return self._message is not None and self._message.file in self.log.told
 
     def _prove(self, frame: dict[str, Any], market: Market) -> int | None:
         """Check the book's hash; returns the last trade price (pips, of one of the tokens) that it proves."""
@@ -400,6 +426,8 @@ class Normaliser:
             raise ValueError("no changes in it")
         for market, legs in changes.values():
             first = self._open(market)
+            if market.down:
+                continue
             self._change(market, legs)
             quotes = next((leg.quotes for leg in legs if leg.quotes), None)
             if quotes:
@@ -449,7 +477,9 @@ class Normaliser:
         self.best["checked"] += 1
         if own == quotes:
             self.best["agreed"] += 1
+            market.doubt = 0
             return True
+        market.doubt = market.doubt or self.log.now
         two_sided = [abs(a - b) for a, b in zip(own, quotes, strict=True) if {a, b}.isdisjoint((0, ONE))]
         what = f"message says {quotes[0]}/{quotes[1]}, the book has {own[0]}/{own[1]} pips"
         self.log.find(Problem.QUOTE_MISMATCH, what, market.index, max(two_sided, default=0))
@@ -461,6 +491,8 @@ class Normaliser:
         if quotes is None:
             raise ValueError("best_bid or best_ask is missing")
         first = self._open(market)
+        if market.down:
+            return
         if self._agrees(market, quotes) and market.snapshot:
             self._confirm(market)
         self._close(market, first)
@@ -512,6 +544,60 @@ class Normaliser:
             self.log.row(EventKind.STATUS, market.index, aux=Status.RESOLVED)
             self.log.row(EventKind.RESOLUTION, market.index, ONE if winner == market.yes else 0)
         self._close(market, first)
+
+    # -- the recorder's own words -----------------------------------------------------------------
+
+    def _recorder(self, frame: dict[str, Any]) -> None:
+        file = self._message.file if self._message else 0
+        self.log.told.add(file)
+        self.files_with_trades.add(file)
+
+    def _markets(self, frame: dict[str, Any]) -> None:
+        for record in frame["markets"]:
+            self.registry.admit(MarketInfo(**{**record, "assumed": tuple(record["assumed"])}))
+
+    def _named(self, frame: dict[str, Any]) -> list[Market]:
+        return [self.registry.markets[condition] for condition in frame["markets"]]
+
+    def _feed_down(self, frame: dict[str, Any]) -> None:
+        for market in self._named(frame):
+            market.based, market.gap, market.doubt = False, True, 0
+            if not market.down and not market.resolved:
+                market.down = True
+                self.log.row(EventKind.FEED_DOWN, market.index, flags=Flag.LAST)
+
+    def _confirmed(self, frame: dict[str, Any]) -> None:
+        for market in self._named(frame):
+            if market.based and not market.down:
+                self._confirm(market, Flag.LAST)
+
+    # -- external prices --------------------------------------------------------------------------
+
+    def _signals(self, frame: dict[str, Any]) -> None:
+        self._signal_numbers |= {str(name): int(number) for name, number in frame["numbers"].items()}
+
+    def _signal(self, message: Message) -> None:
+        """One external price; a row when it has a number and is newer than the last one."""
+        log, recv = self.log, message.recv or 0
+        try:
+            price = read_price(message.frame)
+        except (KeyError, ValueError, TypeError) as error:
+            log.note(message, RTDS, recv, recv)
+            log.find(Problem.MALFORMED, f"{RTDS}: {error}"[:240])
+            return
+        log.note(message, RTDS, recv, price.ts if price else recv)
+        number = self._signal_numbers.get(price.name) if price else None
+        log.arrive(message.file, recv)
+        if price is None or number is None:
+            return
+        last = self._signal_last.get(number, (0, 0))
+        if (price.ts, price.value) == last:
+            log.find(Problem.DUPLICATE, f"{RTDS}: {price.name} at the same time")
+        elif price.ts < last[0]:
+            log.find(Problem.VENUE_TIME_BACKWARD, f"{RTDS}: {price.name}", value=last[0] - price.ts)
+        else:
+            self._signal_last[number] = price.ts, price.value
+            log.row(EventKind.SIGNAL, -1, size=price.value, aux=number, flags=Flag.LAST)
 
     def settle(self, market: Market, pays: bool, end: int, note: Message) -> None:
         """A payoff that a sidecar infers: RESOLUTION row at `end` or 1 s after the market's last row, the later one."""

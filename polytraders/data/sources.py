@@ -7,7 +7,8 @@ one normaliser serves all. What cannot be read becomes a `Fault` in its place; r
 =================  ==============================================================================
 form               one line / row is
 =================  ==============================================================================
-frames             {"recv_ns", "frame"}: our recorder and the synthetic market
+frames             {"recv_ns", "frame"}: our recorder and the synthetic market; the recorder's own
+                   lines are {"recv_ns", "note"} and, first in a file, {"recv_ns", "recorder"}
 book stream        {"recv_ts" (s), "slug", "raw"}
 capture            {"capturedAt" (s), "payload"}
 session            {"source", "recv_wall_ts" (ms), "recv_mono_ns", "payload" (text)}, several feeds
@@ -51,6 +52,7 @@ class Message(NamedTuple):
     file: index in the import. line: 1-based. part: place in a frame that is an array.
     recv: receive time in ns, None when the recording has none. frame: wire-schema object.
     slug: market's slug when the envelope carries it. scope: "" or the feed that is not ours to read.
+    own: the recorder's word, not the venue's.
     """
 
     file: int
@@ -61,6 +63,7 @@ class Message(NamedTuple):
     sha256: bytes
     slug: str = ""
     scope: str = ""
+    own: bool = False
 
 
 class Fault(NamedTuple):
@@ -181,6 +184,7 @@ class _Envelope(NamedTuple):
     frame: Any
     slug: str = ""
     scope: str = ""
+    own: bool = False
 
 
 def _unwrap(line: Any) -> _Envelope | None:
@@ -190,7 +194,11 @@ def _unwrap(line: Any) -> _Envelope | None:
     if not isinstance(line, dict):
         return None
     if "recv_ns" in line and "frame" in line:
-        return _Envelope("frames", plausible(int(line["recv_ns"])), line["frame"])
+        scope = str(line.get("source", ""))
+        return _Envelope("frames", plausible(int(line["recv_ns"])), line["frame"], scope=scope)
+    if "recv_ns" in line and ("note" in line or "recorder" in line):
+        said = line["note"] if "note" in line else {"event_type": "recorder", **line["recorder"]}
+        return _Envelope("frames", plausible(int(line["recv_ns"])), said, own=True)
     if "raw" in line and "recv_ts" in line:
         return _Envelope("book stream", seconds_ns(line["recv_ts"]), line["raw"], str(line.get("slug", "")))
     if "payload" in line and "capturedAt" in line:
@@ -212,7 +220,11 @@ HEARTBEATS = frozenset({"PING", "PONG", "", "[]", "{}"})
 """Text frames that keep a connection alive and say nothing else."""
 
 
-def _parts(frame: Any) -> list[dict[str, Any]]:
+RTDS = "rtds"
+"""Source of the lines that hold external prices, see `signals`."""
+
+
+def parts_of(frame: Any) -> list[dict[str, Any]]:
     """A frame (object, array or their text) as the list of its messages. Raises ValueError when it is none."""
     if isinstance(frame, str):
         if frame.strip() in HEARTBEATS:
@@ -241,7 +253,7 @@ def _json_lines(file: int, lines: Iterator[tuple[int, bytes]], forms: Counter[st
             if envelope is None:
                 yield Fault(file, number, Problem.MALFORMED, "JSON, but no recording form this importer knows")
                 continue
-            parts = [{}] if envelope.scope else _parts(envelope.frame)
+            parts = parts_of(envelope.frame) if envelope.scope in ("", RTDS) else [{}]
         except (ValueError, TypeError, RecursionError) as error:
             try:
                 data.decode()
@@ -255,7 +267,7 @@ def _json_lines(file: int, lines: Iterator[tuple[int, bytes]], forms: Counter[st
         if not parts:
             forms["heartbeat"] += 1
         for part, frame in enumerate(parts):
-            yield Message(file, number, part, envelope.recv, frame, digest, envelope.slug, envelope.scope)
+            yield Message(file, number, part, envelope.recv, frame, digest, envelope.slug, envelope.scope, envelope.own)
 
 
 # -- csv -----------------------------------------------------------------------------------------

@@ -360,7 +360,5 @@ def group_loss_with(position, intent):
 
 def identity_gap(account, /) -> int:
     """L1 as a number: zero when the books balance. Micro-pUSD."""
-    left = (
-        account.cash + account.reserved + account.unsettled + account.cost + account.rebates + account.receivable
-    )
+    left = account.cash + account.reserved + account.unsettled + account.cost + account.rebates + account.receivable
     return int(left - (account.deposits + account.realised - account.fees + account.rebates))

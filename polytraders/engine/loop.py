@@ -15,16 +15,17 @@ import numpy as np
 from polytraders.engine.jit import JIT, borrow, njit, prefetch
 from polytraders.engine.kernels import FAMILIES, Kernels
 from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, expire, observe, send
-from polytraders.engine.state import N_MEMORY, N_SLOTS, SERIES, VOLUME_CELLS, State
+from polytraders.engine.state import N_MEMORY, N_PARAMS, N_SLOTS, SERIES, VOLUME_CELLS, State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
 from polytraders.rows import EventKind
 
+LAST_KIND = int(max(EventKind))
 PREFETCH = 16
 """Rows that memory is asked for ahead of time; their stream is longer than any cache."""
 
 # cells of the cursor
-LOCAL, VENUE_AT, LOGGED, DONE, SENT = 0, 1, 2, 3, 4
-CURSOR_CELLS = 5
+LOCAL, VENUE_AT, LOGGED, DONE, SENT, UNTIL = 0, 1, 2, 3, 4, 5
+CURSOR_CELLS = 6
 
 
 @njit
@@ -157,13 +158,19 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
 
 
 def _feed(state, kernels, events, cursor, out):
-    """Feed recorded rows to the step alone, each after the decision times before it. cursor as in `_backtest`."""
+    """Feed recorded rows to the step alone, each after the decision times before it. cursor as in `_backtest`.
+
+    cursor[UNTIL] > 0: no row before this time (ns) will come any more, so the decision times before it run as well.
+    """
     kernels, state, out = _borrowed_kernels(kernels), _borrowed_state(state), _borrowed_out(out)
     n = events.shape[0]
     events, cursor = borrow(events, 0), borrow(cursor, 0)
-    clock, at = state.clock[0], cursor[LOCAL]
+    clock, at, until = state.clock[0], cursor[LOCAL], cursor[UNTIL]
     while has_room(out):
         if at == n:
+            if until > 0 and decides_before(clock, until):
+                tick(state, kernels, out)
+                continue
             cursor[DONE] = 1
             break
         event = events[at]
@@ -173,6 +180,36 @@ def _feed(state, kernels, events, cursor, out):
             consume(state, out, event)
             at += 1
     cursor[LOCAL] = at
+
+
+def _unsafe_row(markets, events, now, bots):
+    """Index of the first row that the kernels, which index without bounds checks, must not see; -1 = none.
+
+    What `engine.setup.check_events` refuses, and what is older than the row before it (`now` for the first).
+    """
+    n = markets.shape[0]
+    for i in range(events.shape[0]):
+        row = events[i]
+        kind, m = row.kind, row.market
+        if row.ts_recv < now or kind < 1 or kind > LAST_KIND or m < -1 or m >= n or row.side < 0 or row.side > 1:
+            return i
+        now = row.ts_recv
+        if m < 0:
+            whole = kind == EventKind.CLOCK or kind == EventKind.SWITCH
+            if not whole and kind != EventKind.FEED_UP and kind != EventKind.FEED_DOWN:
+                return i
+        elif kind >= EventKind.LEVEL and kind <= EventKind.TRADE:
+            if row.price < 0 or row.price > 10_000 or row.size < 0 or row.price % markets[m].grid != 0:
+                return i
+        elif kind == EventKind.CONFIG:
+            if row.aux < 0 or row.aux >= bots or row.price < 0 or row.price >= N_PARAMS:
+                return i
+        elif kind == EventKind.FEES:
+            if row.size < 0 or row.size > 10**6 or row.price < 0 or row.price > 2:
+                return i
+        elif kind == EventKind.RESOLUTION and row.price != 0 and row.price != 5_000 and row.price != 10_000:
+            return i
+    return -1
 
 
 def _venue_times(events, times, latest):
@@ -212,13 +249,14 @@ def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.nda
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """`backtest`, `feed`, `venue_times` or `flush_repeats`: compiled, or loaded from the cache, on first use.
+    """`backtest`, `feed`, `unsafe_row`, `venue_times` or `flush_repeats`: compiled, or from the cache, on first use.
 
     Plain functions under POLYTRADERS_JIT=0.
     """
     function, signature, options = {
         "backtest": (_backtest, "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
+        "unsafe_row": (_unsafe_row, "markets events int64 int64", {}),
         "venue_times": (_venue_times, "events i1 i1", {}),
         "flush_repeats": (flush_repeats, "state out", {}),
     }[name]
@@ -226,7 +264,8 @@ def compiled(name: str) -> Callable[..., Any]:
         return function
     from numba import types
 
-    known, returns = _types(), "boolean" if name in ("venue_times", "flush_repeats") else "void"
+    returns = {"venue_times": "boolean", "flush_repeats": "boolean", "unsafe_row": "int64"}.get(name, "void")
+    known = _types()
     given = [known[word] for word in signature.split()]
     return njit((known.get(returns) or getattr(types, returns))(*given), **options)(
         getattr(function, "py_func", function)
@@ -262,5 +301,7 @@ def _types() -> dict[str, Any]:
         "out": types.NamedTuple([vector(DECISION), vector(ACTION), vector(SAMPLE), vector(STAGED), i1], Out),
         "kernels": types.NamedUniTuple(i1, len(FAMILIES), Kernels),
         "events": vector(EVENT),
+        "markets": vector(s.MARKET),
         "i1": i1,
+        "int64": int64,
     }

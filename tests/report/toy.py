@@ -173,9 +173,7 @@ def write_run(
         MARKET | {"condition_id": f"0x{i:064x}", "slug": f"toy-{i}", "yes_token": "", "no_token": ""} for i in range(2)
     ]
     markets = [SimpleNamespace(**info) for info in infos]
-    venue = VenueModel(
-        entry_latency=latency, response_latency=latency, fees=fees, redemption_delay=redemption, **model
-    )
+    venue = VenueModel(entry_latency=latency, response_latency=latency, fees=fees, redemption_delay=redemption, **model)
     options = {
         "cash": CASH,
         "interval": interval,

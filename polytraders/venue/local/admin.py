@@ -141,8 +141,9 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     async def add_market(request: web.Request) -> web.Response:
         given = await body(
-            request, "slug", "question", "tick", "min_size", "fee_rate", "neg_risk", "taker_delay_ms", "bids", "asks"
-        )
+            request, "slug", "question", "tick", "min_size", "fee_rate", "neg_risk", "taker_delay_ms", "bids", "asks",
+            "reward_pool", "reward_min_size", "reward_max_spread",
+        )  # fmt: skip
         slug = given.get("slug")
         if not isinstance(slug, str) or not slug:
             raise Refusal("a market needs a slug")
@@ -171,6 +172,9 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
             event_id="",
             end_ts=time.time_ns() + NS_PER_DAY,
             taker_delay=read(int, given.get("taker_delay_ms", 0)) * NS_PER_MS,
+            reward_pool=read(money_micro, given.get("reward_pool", "0")),
+            reward_min_size=read(size_micro, given.get("reward_min_size", "0")),
+            reward_max_spread=read(price_pips, given.get("reward_max_spread", "0")),
         )
         venue.advance()
         listing = exchange.add_market(info)

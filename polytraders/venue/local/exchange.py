@@ -37,7 +37,7 @@ from polytraders.engine.setup import market_rows
 from polytraders.engine.state import MAX_ORDERS, records
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Side, Status
-from polytraders.units import CENT_SHARE, MICRO, NS_PER_MS, ONE
+from polytraders.units import CENT_SHARE, MICRO, NS_PER_MS, NS_PER_S, ONE
 from polytraders.venue.local.faults import Faults
 from polytraders.venue.local.intake import TAKING, Refusal, Ticket
 from polytraders.venue.local.tape import Tape
@@ -45,6 +45,9 @@ from polytraders.venue.orders import POLYGON
 from polytraders.venue.orders import exchange as domain_of
 
 UNLIMITED = (1 << 256) - 1
+NS_PER_MINUTE = 60 * NS_PER_S
+HISTORY_MINUTES = 15 * 24 * 60
+"""Minutes of a market's mid that are kept: as many as one request may ask for."""
 OUTCOMES = ("Yes", "No")
 
 REFUSALS = {
@@ -85,6 +88,7 @@ class Listing:
     last_side: int = Side.BUY
     changed: int = 0  # ns of the last change of its book
     told: tuple[int, int] = (-2, -2)  # best bid and ask that were told last
+    mids: dict[int, int] = field(default_factory=dict)  # unix minute -> pips x 2 at its last change, oldest first
 
     @property
     def neg_risk(self) -> bool:
@@ -111,6 +115,7 @@ class Order:
     status: str = "LIVE"
     filled: int = 0  # micro-shares
     spent: int = 0  # micro-pUSD of those, without fees
+    ended: int = 0  # ns, when it was cancelled, 0 = it was not
     trades: list[Trade] = field(default_factory=list)
 
     @property
@@ -319,6 +324,7 @@ class Exchange:
         row = part[-1]
         if what in ("book", "change"):
             listing.changed = self.now
+            self._note_mid(listing)
         elif what == "trade":
             listing.last_trade, listing.last_side = int(row.price), int(row.side)
         elif what == "tick":
@@ -327,6 +333,15 @@ class Exchange:
             listing.status = int(row.aux)
         elif what == "resolved":
             listing.status, listing.payout = Status.RESOLVED, int(row.price)
+
+    def _note_mid(self, listing: Listing) -> None:
+        """Keep what /prices-history tells: the mid at the end of each minute in which the book changed."""
+        bid, ask = self.best(listing)
+        if bid == 0 or ask == ONE:
+            return
+        listing.mids[self.now // NS_PER_MINUTE] = bid + ask
+        if len(listing.mids) > HISTORY_MINUTES:
+            del listing.mids[next(iter(listing.mids))]
 
     # -- accounts ----------------------------------------------------------------------------------
 
@@ -538,7 +553,7 @@ class Exchange:
             elif kind in (EventKind.FILL_CONFIRMED, EventKind.FILL_VOIDED):
                 self._settle(account, order, answer)
             elif kind == EventKind.CANCEL:
-                order.status = ENDS.get(int(answer.size), "CANCELED")
+                order.status, order.ended = ENDS.get(int(answer.size), "CANCELED"), self.now
                 self._leave(account, order)
                 self.tell_user(account, order, "CANCELLATION")
 

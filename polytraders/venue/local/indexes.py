@@ -184,6 +184,14 @@ def gamma_routes(exchange: Exchange) -> list[web.RouteDef]:
     ]  # fmt: skip
 
 
+def page(request: web.Request, found: list[Any], most: int = DATA_PAGE) -> web.Response:
+    """One page of what the Data API lists, with the cursor of the next."""
+    first, limit = _cursor(request, "cursor"), _number(request, "limit", 100, most)
+    more = first + limit < len(found)
+    pagination = {"has_more": more, "next_cursor": _after(first + limit) if more else None}
+    return reply({"data": found[first : first + limit], "pagination": pagination})
+
+
 def data_routes(exchange: Exchange) -> list[web.RouteDef]:
     """Data. A wallet is known by its account's address, or by the wallet its orders named as maker."""
 
@@ -204,12 +212,6 @@ def data_routes(exchange: Exchange) -> list[web.RouteDef]:
         if len(named) > CONDITIONS:
             raise Refusal("too many condition ids")
         return named
-
-    def page(request: web.Request, found: list[Any]) -> web.Response:
-        first, limit = _cursor(request, "cursor"), _number(request, "limit", 100, DATA_PAGE)
-        more = first + limit < len(found)
-        pagination = {"has_more": more, "next_cursor": _after(first + limit) if more else None}
-        return reply({"data": found[first : first + limit], "pagination": pagination})
 
     async def positions(request: web.Request) -> web.Response:
         account, named = account_of(request), conditions(request)

@@ -220,6 +220,15 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
         said = [wire.market(exchange, listing, told_tick(listing)) for listing in exchange.listings]
         return reply(paged(request, said))
 
+    async def sampling_markets(request: web.Request) -> web.Response:
+        sampled = [listing for listing in exchange.listings if listing.info.reward_max_spread]
+        return reply(paged(request, [wire.market(exchange, listing, told_tick(listing)) for listing in sampled]))
+
+    async def simplified_markets(request: web.Request) -> web.Response:
+        sampled = "sampling" in request.path
+        listings = [m for m in exchange.listings if m.info.reward_max_spread or not sampled]
+        return reply(paged(request, [wire.simplified(wire.market(exchange, listing)) for listing in listings]))
+
     async def market(request: web.Request) -> web.Response:
         listing = condition(request)
         return reply(wire.market(exchange, listing, told_tick(listing)))
@@ -242,6 +251,8 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
         get("/last-trade-price", last_trade), post("/last-trades-prices", last_trades),
         get("/tick-size", tick_size), get("/neg-risk", neg_risk), get("/fee-rate", fee_rate),
         get("/fees/builder-fees/{code}", builder_fees), get("/markets", markets), get("/markets/{condition}", market),
+        get("/sampling-markets", sampling_markets), get("/simplified-markets", simplified_markets),
+        get("/sampling-simplified-markets", simplified_markets),
         get("/markets-by-token/{token}", market_by_token), get("/clob-markets/{condition}", clob_market),
     ]  # fmt: skip
 
@@ -283,6 +294,9 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def delete_key(request: web.Request) -> web.Response:
         del desk.keys[(await key_of(request)).key]
         return reply("OK")
+
+    async def tier(request: web.Request) -> web.Response:
+        return reply({"tier": (await key_of(request)).tier})
 
     async def closed_only(request: web.Request) -> web.Response:
         return reply({"closed_only": (await key_of(request)).account.closed_only})
@@ -444,6 +458,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
     return [
         post("/auth/api-key", create_key), get("/auth/derive-api-key", derive_key), get("/auth/api-keys", list_keys),
         delete("/auth/api-key", delete_key), get("/auth/ban-status/closed-only", closed_only),
+        get("/v1/user/rate-limit-tier", tier),
         post("/order", post_order), post("/orders", post_orders), delete("/order", cancel_order),
         delete("/orders", cancel_orders), delete("/cancel-all", cancel_all),
         delete("/cancel-market-orders", cancel_market), post("/v1/heartbeats", heartbeat),

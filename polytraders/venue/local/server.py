@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from polytraders.errors import UsageError
-from polytraders.venue.local import admin, indexes, rest
+from polytraders.venue.local import admin, history, indexes, notices, rest, rewards
 from polytraders.venue.local.venue import LocalVenue
 
 HOST = "127.0.0.1"
@@ -37,11 +37,14 @@ def _applications(venue: LocalVenue) -> dict[str, web.Application]:
         "rest": [
             *rest.public_routes(venue),
             *rest.trading_routes(venue),
+            *notices.notice_routes(venue.desk, venue.clock),
+            *rewards.reward_routes(venue.exchange, venue.desk, venue.clock),
+            *history.history_routes(venue.exchange),
             web.get("/ws/market", venue.streams.serve_market),
             web.get("/ws/user", venue.streams.serve_user),
         ],
         "gamma": indexes.gamma_routes(venue.exchange),
-        "data": indexes.data_routes(venue.exchange),
+        "data": [*indexes.data_routes(venue.exchange), *history.data_history_routes(venue.exchange)],
         "admin": admin.admin_routes(venue),
     }
     applications = {}

@@ -231,6 +231,12 @@ def market(exchange: Exchange, listing: Listing, tick: int | None = None) -> dic
     }
 
 
+def simplified(said: dict[str, Any]) -> dict[str, Any]:
+    """What /simplified-markets keeps of a market."""
+    kept = ("condition_id", "tokens", "active", "closed", "archived", "accepting_orders")
+    return {name: said[name] for name in kept}
+
+
 # -- orders and trades -------------------------------------------------------------------------------
 
 
