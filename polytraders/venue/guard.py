@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polytraders.bots import BotMode, Conclusion, ServiceBot, load_bot, security_check
 from polytraders.execution import nonceshepherd
+from polytraders.rows import OrderType, Side
 from polytraders.security import (
     allowancemonitor,
     chainstateverifier,
@@ -37,15 +38,18 @@ from polytraders.security import (
     wallet_funding_guard,
     walletpermissionguard,
 )
+from polytraders.units import ONE
 from polytraders.venue.chain import calls
 from polytraders.venue.chain.addresses import RETIRED, Contracts, contracts, pinned
 from polytraders.venue.chain.calls import Call
-from polytraders.venue.orders import Account, Domain, Key, Order, Signed
+from polytraders.venue.orders import Account, Domain, Key, Order, Signed, whole_cents
 from polytraders.venue.orders.signing import sign as _sign
-from polytraders.venue.orders.typed import domain_separator
+from polytraders.venue.orders.typed import ZERO_WORD, domain_separator
 from polytraders.venue.refusal import Refused
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from polytraders.config import Settings
 
 Decided = signaturepreviewer.Decided
@@ -101,6 +105,18 @@ class Asked(NamedTuple):
     decided: Decided
     fee: int = 0  # micro-pUSD that a BUY may cost on top
     overridden_until: int = 0  # ns, end of a person's override of this intent's funding; 0 = none
+
+
+def decided(action: np.void, token_id: int, account: Account, builder: str, metadata: str = ZERO_WORD) -> Decided:
+    """What the step decided, from its action alone. action: rows.ACTION of a submit; token_id: of its outcome.
+
+    A BUY that may not rest spends money: that of its size at its limit, in whole cents as the venue takes it.
+    """
+    side, price, size = int(action["side"]), int(action["price"]), int(action["size"])
+    by_money = side == Side.BUY and int(action["order_type"]) in (OrderType.FOK, OrderType.FAK)
+    amount = whole_cents(price * size // ONE) if by_money else size
+    kind = int(account.signature_type)
+    return Decided(token_id, side, price, amount, by_money, account.maker, account.signer, kind, builder, metadata)
 
 
 class Funds(NamedTuple):

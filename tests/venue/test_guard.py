@@ -6,13 +6,14 @@ import ast
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polytraders.bots import BotMode
 from polytraders.config import build_settings, parse_ini
-from polytraders.rows import OrderType
+from polytraders.rows import ACTION, OrderType
 from polytraders.security.allowancemonitor import Allowance
 from polytraders.security.chainstateverifier import View
 from polytraders.security.keyrotationreminder import KeyUse
@@ -20,7 +21,7 @@ from polytraders.security.rpcfailovermanager import Probe
 from polytraders.venue import guard as guard_module
 from polytraders.venue.chain import calls
 from polytraders.venue.chain.addresses import CONTRACTS, RETIRED, contracts, pinned, spenders
-from polytraders.venue.guard import BOTS, BYPASSES, SURFACES, Asked, Checked, Decided, Funds, Guard
+from polytraders.venue.guard import BOTS, BYPASSES, SURFACES, Asked, Checked, Decided, Funds, Guard, decided
 from polytraders.venue.orders import POLYGON, Domain, Key, Market, account, build, exchange, recover, sign
 from polytraders.venue.refusal import Refused
 
@@ -78,6 +79,21 @@ def test_a_preview_signs_nothing_and_changes_nothing():
     assert [c.refusal for c in before] == [None] * 3 and guard.preview(three, NOW) == before
     assert not any(isinstance(done, Checked) for done in guard.sign(three, NOW))
     assert [c.refusal.code for c in guard.preview(three, NOW)] == ["EXEC_SALT_REUSED"] * 3
+
+
+@pytest.mark.parametrize("order_type", OrderType)
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_an_action_decides_is_what_its_order_is_compared_with(side, order_type):
+    action = np.zeros(1, ACTION)[0]
+    action["side"], action["price"], action["size"], action["order_type"] = side, 3_300, 100 * M, order_type
+    takes = order_type in (OrderType.FOK, OrderType.FAK)
+    amount = 33 * M if side == 0 and takes else 100 * M
+    order = build(MARKET, MINE, side, 3_300, amount, order_type, salt=1, timestamp_ms=NOW // M, builder=BUILDER)
+    asked = Asked(order, DOMAIN, decided(action, TOKEN, MINE, BUILDER))
+    assert asked.decided.by_money == (side == 0 and takes) and new_guard().sign_one(asked, NOW)
+    action["size"] = 90 * M
+    wrong = asked._replace(decided=decided(action, TOKEN, MINE, BUILDER))
+    assert new_guard().preview([wrong], NOW)[0].refusal.code == "SEC_ENVELOPE_BREACH"
 
 
 # -- each refusal ------------------------------------------------------------------------------------------------

@@ -95,8 +95,7 @@ def test_an_unlimited_allowance_of_another_client_is_found_and_shrunk(world):
     guard.allowances(read, block.time)
     said = guard._ask(guard._seats["sec.allowancemonitor"], guard._allowances, block.time)
     assert said.code == "SEC_ALLOWANCE_STRANGER"
-    for _, spender, amount in said.payload["shrink"]:
-        call = calls.approve(world.table, spender, amount)
+    for call in calls.shrinks(world.table, said.payload["shrink"]):
         do(sender, call)
     read, block = world.wallet.allowances()
     assert [(a.spender, a.amount) for a in read] == [(world.table.exchange.lower(), 500 * M)]
