@@ -18,12 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from web3 import HTTPProvider, Web3
+from web3.exceptions import Web3Exception
 from web3.middleware import ExtraDataToPOAMiddleware
 
 from polytraders.security.rpcfailovermanager import Probe
 from polytraders.venue.refusal import Refused
 
 T = TypeVar("T", bound=Hashable)
+
+
+class _OtherChain(Exception):
+    """A provider of another chain than ours."""
 
 
 class Node(NamedTuple):
@@ -115,7 +120,7 @@ class Nodes:
         if node.name not in self._on_chain:
             found = node.web3.eth.chain_id
             if found != self.chain_id:
-                raise ValueError(f"is on chain {found}, not on {self.chain_id}")
+                raise _OtherChain(f"is on chain {found}, not on {self.chain_id}")
             self._on_chain.add(node.name)
         return question(node.web3), time.monotonic_ns() - begun
 
@@ -170,9 +175,9 @@ class Nodes:
 
 
 def _plain(error: BaseException) -> str:
-    """What went wrong without the URL, which may hold a key."""
-    text = str(error)
-    return type(error).__name__ if "http" in text or "//" in text else f"{type(error).__name__}: {text[:120]}"
+    """What went wrong. The words of the HTTP library are left out: they quote the URL, which may hold a key."""
+    ours = isinstance(error, (_OtherChain, Web3Exception)) and "//" not in str(error)
+    return f"{type(error).__name__}: {str(error)[:160]}" if ours else type(error).__name__
 
 
 def _lost(what: str, answers: Sequence[Answer], least: int) -> Refused:
