@@ -66,6 +66,7 @@ Modules:
 - `polytraders.venue.chain.fills`: True fills and fees: the exchange's OrderFilled events of our orders, read by quorum and only from settled blocks.
 - `polytraders.venue.chain.nodes`: Several providers of the chain as one that can be believed: a reading counts when a quorum gives the same answer.
 - `polytraders.venue.chain.sender`: The one sender of transactions: gas judged, nonce in sequence, signed by the guard, sent to all providers, followed.
+- `polytraders.venue.chain.watch`: What the guard must know of the chain, read in rounds and told to it.
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.

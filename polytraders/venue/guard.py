@@ -225,6 +225,11 @@ class Guard:
         """Bots that are asked -> whether their refusal binds."""
         return {seat.bot_id: seat.binds for seat in self._seats.values()}
 
+    def limits(self, bot_id: str) -> Any:
+        """The bot's parameters in kernel units, as this guard has them; its spec's defaults for one that is off."""
+        seat = self._seats.get(bot_id)
+        return seat.limits if seat else load_bot(bot_id).spec.limits()
+
     @property
     def address(self) -> str:
         """Address of the key."""
