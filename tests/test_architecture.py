@@ -343,8 +343,8 @@ def test_no_two_test_files_share_a_name():
 
 
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
-ON_LOOPBACK = "tests/venue/local/"
-"""Its tests talk to a server of their own; to any other machine conftest refuses the connection."""
+ON_LOOPBACK = ("tests/venue/", "tests/desk/", "tests/run/")
+"""Their tests talk to a server of their own; to any other machine conftest refuses the connection."""
 LOCAL_ONLY = {"tests/conftest.py": "closes the network", "tests/test_architecture.py": "names what it forbids"}
 
 
@@ -398,6 +398,9 @@ HEAVY = (
     "eth_account",
     "eth_keyfile",
     "web3",
+    "sqlalchemy",
+    "fastapi",
+    "httpx",
 )
 TYPERS_OWN = {"pydantic"}  # typer imports it for a command's arguments, before ours are asked for
 ASK = """
@@ -423,6 +426,8 @@ def test_help_imports_nothing_heavy():
     assert heavy_modules_after("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["backtest", "replay", "verify", "report", "data", "bots", "venue"])
+@pytest.mark.parametrize(
+    "command", ["backtest", "replay", "verify", "report", "data", "bots", "venue", "status", "intents", "db"]
+)
 def test_a_commands_help_imports_nothing_heavy(command: str):
     assert heavy_modules_after(command, "--help") <= TYPERS_OWN
