@@ -273,16 +273,22 @@ class Guard:
                 self._totals[token] = self._totals.get(token, 0) - amount
         self._settling = keep
 
-    def ended(self, order_id: str, now: int, filled: int = 0) -> None:
-        """An order of ours ended, or `filled` micro-units of what it had reserved were spent and the rest freed.
+    def filled(self, order_id: str, spent: int, now: int) -> None:
+        """A part of an order was matched: `spent` micro-pUSD with its fee, or micro-shares of a sale, leave the wallet.
 
-        What was spent is held back until a reading of the wallet after `now`. Unknown ids are ignored.
+        They are held back until a reading of the wallet after `now`. Unknown ids are ignored.
         """
-        token, amount = self._reserved.pop(order_id, (0, 0))
-        spent = min(filled, amount)
-        self._totals[token] = self._totals.get(token, 0) - (amount - spent)
-        if spent:
-            self._settling.append((now, token, spent))
+        token, amount = self._reserved.get(order_id, (0, 0))
+        part = min(spent, amount)
+        if part > 0:
+            self._settling.append((now, token, part))
+            self._reserved[order_id] = (token, amount - part)
+
+    def ended(self, order_id: str, now: int, filled: int = 0) -> None:
+        """An order of ours ended, after `filled` more of it were spent: the rest is free. Unknown ids are ignored."""
+        self.filled(order_id, filled, now)
+        token, rest = self._reserved.pop(order_id, (0, 0))
+        self._totals[token] = self._totals.get(token, 0) - rest
 
     def allowances(self, read: Sequence[allowancemonitor.Allowance], read_at: int) -> None:
         """A reading of what contracts may take of the wallet."""

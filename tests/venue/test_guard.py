@@ -207,6 +207,20 @@ def test_orders_of_a_batch_are_covered_together():
     assert [c.refusal is None for c in guard.preview([ask(4), ask(5)], NOW + 2)] == [True, True]
 
 
+def test_a_part_that_filled_is_spent_and_the_rest_is_free_when_the_order_ends():
+    guard = new_guard()
+    guard.funds(Funds(50 * M, {}, NOW))
+    order_id = guard.sign_one(ask(1), NOW).order_id
+    guard.filled(order_id, 10 * M, NOW + 1)
+    guard.filled("0xunknown", 10 * M, NOW + 1)
+    assert guard._totals[0] == 34 * M, "10 spent and not yet in the balance, 24 still promised"
+    guard.funds(Funds(40 * M, {}, NOW + 2))
+    assert guard._totals[0] == 24 * M
+    guard.ended(order_id, NOW + 3)
+    guard.ended(order_id, NOW + 4)
+    assert guard._totals[0] == 0 and guard.preview([ask(2)], NOW + 5)[0].refusal is None
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 400 * M),
