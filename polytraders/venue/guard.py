@@ -202,7 +202,7 @@ class Guard:
         self._sessions: dict[str, sessionkeymanager.Session] = {}
         self._strategy = ""
         self._funds = Funds(0, {}, 0)
-        self._reserved: dict[str, tuple[int, int]] = {}  # order id -> (token, amount); token 0 = cash
+        self._reserved: dict[str, tuple[int, int, int]] = {}  # order id -> token (0 = cash), amount, shares to come
         self._settling: list[tuple[int, int, int]] = []  # (since, token, amount): filled, not in the balance yet
         self._totals: dict[int, int] = {}  # token -> reserved and settling
         self._allowances: allowancemonitor.Inputs | None = None
@@ -273,21 +273,25 @@ class Guard:
                 self._totals[token] = self._totals.get(token, 0) - amount
         self._settling = keep
 
-    def filled(self, order_id: str, spent: int, now: int) -> None:
-        """A part of an order was matched: `spent` micro-pUSD with its fee, or micro-shares of a sale, leave the wallet.
+    def filled(self, order_id: str, money: int, shares: int, now: int) -> None:
+        """A part of an order was matched: `money` (micro-pUSD, with its fee) against `shares` (micro-shares).
 
-        They are held back until a reading of the wallet after `now`. Unknown ids are ignored.
+        What leaves the wallet is held back until a reading of it after `now`; an order that is filled whole frees the
+        rest of what it had reserved. Unknown ids are ignored.
         """
-        token, amount = self._reserved.get(order_id, (0, 0))
-        part = min(spent, amount)
+        if (held := self._reserved.get(order_id)) is None:
+            return
+        token, amount, left = held
+        part = min(shares if token else money, amount)
         if part > 0:
             self._settling.append((now, token, part))
-            self._reserved[order_id] = (token, amount - part)
+        self._reserved[order_id] = (token, amount - part, left - shares)
+        if left <= shares:
+            self.ended(order_id)
 
-    def ended(self, order_id: str, now: int, filled: int = 0) -> None:
-        """An order of ours ended, after `filled` more of it were spent: the rest is free. Unknown ids are ignored."""
-        self.filled(order_id, filled, now)
-        token, rest = self._reserved.pop(order_id, (0, 0))
+    def ended(self, order_id: str) -> None:
+        """An order of ours ended: what it had still reserved is free. Unknown ids are ignored."""
+        token, rest, _ = self._reserved.pop(order_id, (0, 0, 0))
         self._totals[token] = self._totals.get(token, 0) - rest
 
     def allowances(self, read: Sequence[allowancemonitor.Allowance], read_at: int) -> None:
@@ -465,7 +469,8 @@ class Guard:
                 continue
             self._count(name, now)
             token, amount = _reservation(one)
-            self._reserved[signed.order_id] = (token, amount)
+            shares = one.order.maker_amount if one.order.side else one.order.taker_amount
+            self._reserved[signed.order_id] = (token, amount, shares)
             self._totals[token] = self._totals.get(token, 0) + amount
             self._remember(one.order.salt)
             out.append(signed)
