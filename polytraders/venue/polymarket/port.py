@@ -103,7 +103,7 @@ class PolymarketPort:
         guard: Guard | None = None,
     ):
         self.name = hosts.name
-        self._guard = guard
+        self._guard, self._matched = guard, set[str]()  # trades told as provisional
         self.hosts, self.markets, self.account, self.builder, self.options = (
             hosts,
             list(markets),
@@ -174,7 +174,7 @@ class PolymarketPort:
         if fills.any():
             self._last_trade = max(self._last_trade, int(news.rows["ts_event"][fills].max()))
         if self._guard is not None:
-            self._tell_guard(self._guard, news.rows)
+            self._tell_guard(self._guard, news)
         for order_id in news.rows["aux"][np.isin(news.rows["kind"], (EventKind.ORDER_REJECT, EventKind.CANCEL))]:
             self._keys.pop(int(order_id), None)
         self._emit(news)
@@ -306,15 +306,19 @@ class PolymarketPort:
             raise
         return signed.order_id, payload(made)
 
-    def _tell_guard(self, guard: Guard, rows: np.ndarray) -> None:
+    def _tell_guard(self, guard: Guard, news: News) -> None:
         """What the venue told of our orders, as the guard counts it: a match spends, an end frees the rest."""
-        for row in rows:
+        for row, trade in zip(news.rows, news.keys, strict=False):
             key, kind = self._keys.get(int(row["aux"]), ""), row["kind"]
-            if kind == EventKind.FILL_PROVISIONAL:
+            if kind == EventKind.FILL_PROVISIONAL or (kind == EventKind.FILL_CONFIRMED and trade not in self._matched):
                 paid = int(row["price"]) * int(row["size"]) // ONE + int(row["ref"]) * 10  # ref: 1e-5 pUSD
                 guard.filled(key, paid, int(row["size"]), self._now)
             elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
                 guard.ended(key)
+            if kind == EventKind.FILL_PROVISIONAL:
+                self._matched.add(trade)
+            else:
+                self._matched.discard(trade)
 
     def observe(self, events: np.ndarray) -> None:
         """See VenuePort.observe."""

@@ -48,6 +48,14 @@ def test_an_order_goes_through_the_guard_and_its_end_is_counted(venue, authorise
             await send(port, cancel(order))
             assert await heard.until(int(order["order_id"]), "ORDER_ACK", "CANCEL")
             assert not guard._reserved and guard._totals[0] == 0
+            maker = submit(0, "BUY", "0.30", "10")
+            await send(port, maker)
+            assert await heard.until(int(maker["order_id"]), "ORDER_ACK")
+            venue.admin(f"/markets/{slug}/trade", side="SELL", price="0.29", size="10")
+            assert await heard.until(int(maker["order_id"]), "ORDER_ACK", "FILL_PROVISIONAL")
+            assert not guard._reserved and guard._totals[0] in (3 * MICRO, 0), "spent; 0 once the balance was read"
+            await port.balances()
+            assert guard._totals[0] == 0
         finally:
             await port.stop()
 
