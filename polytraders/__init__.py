@@ -94,6 +94,10 @@ Modules:
 - `polytraders.units`: Units and the only conversions between them.
 - `polytraders.venue.chain.addresses`: The pinned table of the venue's contracts: what may be signed for, called, or allowed to take tokens.
 - `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
+- `polytraders.venue.chain.fills`: True fills and fees: the exchange's OrderFilled events of our orders, read by quorum and only from settled blocks.
+- `polytraders.venue.chain.nodes`: Several providers of the chain as one that can be believed: a reading counts when a quorum gives the same answer.
+- `polytraders.venue.chain.sender`: The one sender of transactions: gas judged, nonce in sequence, signed by the guard, sent to all providers, followed.
+- `polytraders.venue.chain.watch`: What the guard must know of the chain, read in rounds and told to it.
 - `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
 - `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.

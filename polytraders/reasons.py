@@ -1796,10 +1796,6 @@ register(
     A security bot failed while it checked; nothing is signed without its answer.
     Your order was not sent because a security check could not be completed.
     Read the log for the bot and its error.
-    6191 SEC_NOT_PREVIEWED HARD_REJECT
-    Something was to be signed that had not passed the security checks just before.
-    Your order was not signed because it had not been checked.
-    Find out what asked for the signature; it must go through the guard.
     6192 SEC_GAS_ABOVE_LIMIT HARD_REJECT
     A transaction would cost more gas, or a higher gas price, than is permitted.
     The transaction was not sent because its fee would be too high.

@@ -160,6 +160,21 @@ def test_what_decides_has_no_clock_no_chance_and_no_io(module: str):
     assert not found, "\n".join(found)
 
 
+CHAIN = ("polytraders.venue.chain.nodes", "polytraders.venue.chain.wallet", "polytraders.venue.chain.fills")
+CHAIN += ("polytraders.venue.chain.sender",)
+
+
+def test_web3_is_imported_where_the_chain_is_read_and_nowhere_else():
+    found = {m for m, path in MODULES.items() for name, _ in imports(path, m) if name.split(".")[0] == "web3"}
+    assert found == {*CHAIN}
+
+
+def test_the_guard_needs_no_web3():
+    code = "import sys, polytraders.venue.guard; print('web3' in sys.modules, 'eth_account' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"
+
+
 # -- no float holds money ------------------------------------------------------------------------------------
 
 INTEGER_ONLY = (

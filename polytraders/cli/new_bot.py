@@ -20,6 +20,7 @@ TEMPLATES = {
     "exec": "exec.smartrouter",
     "intel": "intel.orderflowanalyzer",
     "disc": "disc.marketscanner",
+    "sec": "sec.walletpermissionguard",
 }
 """Family -> the bot that is copied when none is named."""
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polytraders.bots import BotMode, Conclusion, ServiceBot, load_bot, security_check
 from polytraders.execution import nonceshepherd
+from polytraders.rows import OrderType, Side
 from polytraders.security import (
     allowancemonitor,
     chainstateverifier,
@@ -37,15 +38,18 @@ from polytraders.security import (
     wallet_funding_guard,
     walletpermissionguard,
 )
+from polytraders.units import ONE
 from polytraders.venue.chain import calls
 from polytraders.venue.chain.addresses import RETIRED, Contracts, contracts, pinned
 from polytraders.venue.chain.calls import Call
-from polytraders.venue.orders import Account, Domain, Key, Order, Signed
+from polytraders.venue.orders import Account, Domain, Key, Order, Signed, whole_cents
 from polytraders.venue.orders.signing import sign as _sign
-from polytraders.venue.orders.typed import domain_separator
+from polytraders.venue.orders.typed import ZERO_WORD, domain_separator
 from polytraders.venue.refusal import Refused
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from polytraders.config import Settings
 
 Decided = signaturepreviewer.Decided
@@ -101,6 +105,18 @@ class Asked(NamedTuple):
     decided: Decided
     fee: int = 0  # micro-pUSD that a BUY may cost on top
     overridden_until: int = 0  # ns, end of a person's override of this intent's funding; 0 = none
+
+
+def decided(action: np.void, token_id: int, account: Account, builder: str, metadata: str = ZERO_WORD) -> Decided:
+    """What the step decided, from its action alone. action: rows.ACTION of a submit; token_id: of its outcome.
+
+    A BUY that may not rest spends money: that of its size at its limit, in whole cents as the venue takes it.
+    """
+    side, price, size = int(action["side"]), int(action["price"]), int(action["size"])
+    by_money = side == Side.BUY and int(action["order_type"]) in (OrderType.FOK, OrderType.FAK)
+    amount = whole_cents(price * size // ONE) if by_money else size
+    kind = int(account.signature_type)
+    return Decided(token_id, side, price, amount, by_money, account.maker, account.signer, kind, builder, metadata)
 
 
 class Funds(NamedTuple):
@@ -186,7 +202,7 @@ class Guard:
         self._sessions: dict[str, sessionkeymanager.Session] = {}
         self._strategy = ""
         self._funds = Funds(0, {}, 0)
-        self._reserved: dict[str, tuple[int, int]] = {}  # order id -> (token, amount); token 0 = cash
+        self._reserved: dict[str, tuple[int, int, int]] = {}  # order id -> token (0 = cash), amount, shares to come
         self._settling: list[tuple[int, int, int]] = []  # (since, token, amount): filled, not in the balance yet
         self._totals: dict[int, int] = {}  # token -> reserved and settling
         self._allowances: allowancemonitor.Inputs | None = None
@@ -208,6 +224,11 @@ class Guard:
     def asked(self) -> dict[str, bool]:
         """Bots that are asked -> whether their refusal binds."""
         return {seat.bot_id: seat.binds for seat in self._seats.values()}
+
+    def limits(self, bot_id: str) -> Any:
+        """The bot's parameters in kernel units, as this guard has them; its spec's defaults for one that is off."""
+        seat = self._seats.get(bot_id)
+        return seat.limits if seat else load_bot(bot_id).spec.limits()
 
     @property
     def address(self) -> str:
@@ -252,16 +273,26 @@ class Guard:
                 self._totals[token] = self._totals.get(token, 0) - amount
         self._settling = keep
 
-    def ended(self, order_id: str, now: int, filled: int = 0) -> None:
-        """An order of ours ended, or `filled` micro-units of what it had reserved were spent and the rest freed.
+    def filled(self, order_id: str, money: int, shares: int, now: int) -> None:
+        """A part of an order was matched: `money` (micro-pUSD, with its fee) against `shares` (micro-shares).
 
-        What was spent is held back until a reading of the wallet after `now`. Unknown ids are ignored.
+        What leaves the wallet is held back until a reading of it after `now`; an order that is filled whole frees the
+        rest of what it had reserved. Unknown ids are ignored.
         """
-        token, amount = self._reserved.pop(order_id, (0, 0))
-        spent = min(filled, amount)
-        self._totals[token] = self._totals.get(token, 0) - (amount - spent)
-        if spent:
-            self._settling.append((now, token, spent))
+        if (held := self._reserved.get(order_id)) is None:
+            return
+        token, amount, left = held
+        part = min(shares if token else money, amount)
+        if part > 0:
+            self._settling.append((now, token, part))
+        self._reserved[order_id] = (token, amount - part, left - shares)
+        if left <= shares:
+            self.ended(order_id)
+
+    def ended(self, order_id: str) -> None:
+        """An order of ours ended: what it had still reserved is free. Unknown ids are ignored."""
+        token, rest, _ = self._reserved.pop(order_id, (0, 0, 0))
+        self._totals[token] = self._totals.get(token, 0) - rest
 
     def allowances(self, read: Sequence[allowancemonitor.Allowance], read_at: int) -> None:
         """A reading of what contracts may take of the wallet."""
@@ -438,7 +469,8 @@ class Guard:
                 continue
             self._count(name, now)
             token, amount = _reservation(one)
-            self._reserved[signed.order_id] = (token, amount)
+            shares = one.order.maker_amount if one.order.side else one.order.taker_amount
+            self._reserved[signed.order_id] = (token, amount, shares)
             self._totals[token] = self._totals.get(token, 0) + amount
             self._remember(one.order.salt)
             out.append(signed)

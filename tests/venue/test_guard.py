@@ -6,13 +6,14 @@ import ast
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polytraders.bots import BotMode
 from polytraders.config import build_settings, parse_ini
-from polytraders.rows import OrderType
+from polytraders.rows import ACTION, OrderType
 from polytraders.security.allowancemonitor import Allowance
 from polytraders.security.chainstateverifier import View
 from polytraders.security.keyrotationreminder import KeyUse
@@ -20,7 +21,7 @@ from polytraders.security.rpcfailovermanager import Probe
 from polytraders.venue import guard as guard_module
 from polytraders.venue.chain import calls
 from polytraders.venue.chain.addresses import CONTRACTS, RETIRED, contracts, pinned, spenders
-from polytraders.venue.guard import BOTS, BYPASSES, SURFACES, Asked, Checked, Decided, Funds, Guard
+from polytraders.venue.guard import BOTS, BYPASSES, SURFACES, Asked, Checked, Decided, Funds, Guard, decided
 from polytraders.venue.orders import POLYGON, Domain, Key, Market, account, build, exchange, recover, sign
 from polytraders.venue.refusal import Refused
 
@@ -78,6 +79,21 @@ def test_a_preview_signs_nothing_and_changes_nothing():
     assert [c.refusal for c in before] == [None] * 3 and guard.preview(three, NOW) == before
     assert not any(isinstance(done, Checked) for done in guard.sign(three, NOW))
     assert [c.refusal.code for c in guard.preview(three, NOW)] == ["EXEC_SALT_REUSED"] * 3
+
+
+@pytest.mark.parametrize("order_type", OrderType)
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_an_action_decides_is_what_its_order_is_compared_with(side, order_type):
+    action = np.zeros(1, ACTION)[0]
+    action["side"], action["price"], action["size"], action["order_type"] = side, 3_300, 100 * M, order_type
+    takes = order_type in (OrderType.FOK, OrderType.FAK)
+    amount = 33 * M if side == 0 and takes else 100 * M
+    order = build(MARKET, MINE, side, 3_300, amount, order_type, salt=1, timestamp_ms=NOW // M, builder=BUILDER)
+    asked = Asked(order, DOMAIN, decided(action, TOKEN, MINE, BUILDER))
+    assert asked.decided.by_money == (side == 0 and takes) and new_guard().sign_one(asked, NOW)
+    action["size"] = 90 * M
+    wrong = asked._replace(decided=decided(action, TOKEN, MINE, BUILDER))
+    assert new_guard().preview([wrong], NOW)[0].refusal.code == "SEC_ENVELOPE_BREACH"
 
 
 # -- each refusal ------------------------------------------------------------------------------------------------
@@ -183,12 +199,28 @@ def test_orders_of_a_batch_are_covered_together():
     assert [isinstance(d, Checked) for d in done] == [False, False, True]
     assert done[2].refusal.code == "SEC_FUNDING_RACE_LOST"
     assert [c.refusal is None for c in guard.preview([ask(4)], NOW)] == [False]
-    guard.ended(done[0].order_id, NOW)  # cancelled: free again
+    guard.ended(done[0].order_id)  # cancelled: free again
     assert guard.preview([ask(4)], NOW)[0].refusal is None
-    guard.ended(done[1].order_id, NOW + 1, filled=34 * M)  # filled: spent until the wallet is read again
+    guard.filled(done[1].order_id, 34 * M, 100 * M, NOW + 1)  # filled: spent until the wallet is read again
     assert [c.refusal is None for c in guard.preview([ask(4), ask(5)], NOW)] == [True, False]
     guard.funds(Funds(70 * M, {}, NOW + 2))
     assert [c.refusal is None for c in guard.preview([ask(4), ask(5)], NOW + 2)] == [True, True]
+
+
+def test_a_part_that_filled_is_spent_and_the_rest_is_free_when_the_order_ends():
+    guard = new_guard()
+    guard.funds(Funds(50 * M, {}, NOW))
+    order_id = guard.sign_one(ask(1), NOW).order_id
+    guard.filled(order_id, 10 * M, 30 * M, NOW + 1)
+    guard.filled("0xunknown", 10 * M, 30 * M, NOW + 1)
+    assert guard._totals[0] == 34 * M, "10 spent and not yet in the balance, 24 still promised"
+    guard.funds(Funds(40 * M, {}, NOW + 2))
+    assert guard._totals[0] == 24 * M
+    guard.filled(order_id, 20 * M, 70 * M, NOW + 3)  # better than its limit: 4 of what was promised are free at once
+    guard.ended(order_id)
+    assert guard._totals[0] == 20 * M
+    guard.funds(Funds(40 * M, {}, NOW + 4))
+    assert guard._totals[0] == 0 and guard.preview([ask(2)], NOW + 5)[0].refusal is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -207,8 +239,11 @@ def test_whatever_happens_open_orders_and_fills_never_exceed_the_wallet(cash, hi
                 live[done.order_id] = shares * M * 3_400 // 10_000
         elif live:
             order_id, cost = live.popitem()
-            spent += cost if what == "fill" else 0
-            guard.ended(order_id, NOW + number, filled=cost if what == "fill" else 0)
+            if what == "fill":
+                spent += cost
+                guard.filled(order_id, cost, cost * 10_000 // 3_400, NOW + number)
+            else:
+                guard.ended(order_id)
         assert sum(live.values()) + spent <= cash
         assert sum(guard._totals.values()) == sum(live.values()) + spent
 
@@ -248,8 +283,8 @@ SIGNS = {
     "polytraders.venue.orders": set(),  # names it for others
 }
 """Module -> what in it makes a signature. Every other module asks the guard."""
-UNGUARDED = {"polytraders.venue.polymarket.port"}
-"""Modules that still sign by themselves."""
+UNGUARDED = {"polytraders.venue.polymarket.port": {"sign_order", "self._guard.sign_one"}}
+"""Modules that can still be used without a guard: where none was given to them."""
 MAKES = {
     "sign",
     "sign_recoverable",
@@ -286,7 +321,7 @@ def test_nothing_reaches_a_signature_any_other_way():
         if found := made_in(path):
             made[module] = found
     of_the_guard = {"self.guard.sign_transaction", "self._guard.sign", "self.guard.sign", "guard.sign", "self.sign"}
-    others = {m: found - of_the_guard for m, found in made.items() if m not in SIGNS.keys() | UNGUARDED}
+    others = {m: found - of_the_guard - UNGUARDED.get(m, set()) for m, found in made.items() if m not in SIGNS}
     assert not {m: found for m, found in others.items() if found}
     assert {m: found for m, found in made.items() if m in SIGNS and found - of_the_guard - SIGNS[m]} == {}
 

@@ -8,6 +8,7 @@ Amounts in micro-units; condition and market ids as 32 bytes in hex.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from polytraders.venue.chain.addresses import Contracts
@@ -67,6 +68,14 @@ def approve(where: Contracts, spender: str, amount: int, *, unlimited: bool = Fa
 def set_operator(where: Contracts, operator: str, on: bool) -> Call:
     """Let `operator` move all outcome tokens, or no longer; ERC-1155 knows nothing in between."""
     return _call("setApprovalForAll", where.ctf, operator, int(on), spender=operator, amount=int(on))
+
+
+def shrinks(where: Contracts, shrink: Iterable[tuple[str, str, int]]) -> list[Call]:
+    """The transactions that sec.allowancemonitor asks for: its payload's (token, spender, to) as calls."""
+    return [
+        approve(where, spender, amount) if token == "pUSD" else set_operator(where, spender, bool(amount))
+        for token, spender, amount in shrink
+    ]
 
 
 def _adapter(where: Contracts, neg_risk: bool) -> str:

@@ -29,6 +29,7 @@ from polytraders.data.markets import MarketInfo
 from polytraders.reasons import REGISTRY, Code
 from polytraders.rows import POST_ONLY, ActionKind, EventKind, OrderType, Outcome, Side
 from polytraders.units import NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
+from polytraders.venue.guard import Asked, Funds, Guard, decided
 from polytraders.venue.orders import LARGEST_BATCH, Account, Credentials, Key, Market, body, build, exchange, payload
 from polytraders.venue.orders import sign as sign_order
 from polytraders.venue.polymarket import outcomes, preflight, reconcile
@@ -85,6 +86,8 @@ class PolymarketPort:
     key, credentials: who signs orders and requests. account: who pays (`venue.orders.account`).
     builder: the code that orders carry, bytes32 in hex.
     clock: ns; rows are stamped with it and never step back.
+    guard: checks and signs every order (its key is then the one that signs), and hears of balances, fills and ends;
+        whoever gives one sees to it that balances are read more often than its bots let them grow old.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class PolymarketPort:
         builder: str,
         options: Options = Options(),
         clock: Callable[[], int] = time.time_ns,
+        guard: Guard | None = None,
     ):
         self.name = hosts.name
+        self._guard, self._matched = guard, set[str]()  # trades told as provisional
         self.hosts, self.markets, self.account, self.builder, self.options = (
             hosts,
             list(markets),
@@ -174,6 +179,8 @@ class PolymarketPort:
         fills |= news.rows["kind"] == EventKind.FILL_CONFIRMED
         if fills.any():
             self._last_trade = max(self._last_trade, int(news.rows["ts_event"][fills].max()))
+        if self._guard is not None:
+            self._tell_guard(self._guard, news)
         for order_id in news.rows["aux"][np.isin(news.rows["kind"], (EventKind.ORDER_REJECT, EventKind.CANCEL))]:
             self._keys.pop(int(order_id), None)
         self._emit(news)
@@ -289,12 +296,35 @@ class PolymarketPort:
             rules.signing[int(action["outcome"])], self.account, side, price, amount, kind,
             salt=secrets.randbits(53), timestamp_ms=now // NS_PER_MS, builder=self.builder,
         )  # fmt: skip
-        signed = sign_order(order, self._key, rules.domain)
-        made = body(
-            order, signed.signature, kind, owner=self._credentials.api_key, expiration_s=int(action["expiry"]),
-            post_only=bool(action["flags"] & POST_ONLY),
-        )  # fmt: skip
+        if self._guard is None:
+            signed = sign_order(order, self._key, rules.domain)
+        else:
+            wanted = decided(action, rules.signing[int(action["outcome"])].token_id, self.account, self.builder)
+            signed = self._guard.sign_one(Asked(order, rules.domain, wanted), now)
+        try:
+            made = body(
+                order, signed.signature, kind, owner=self._credentials.api_key, expiration_s=int(action["expiry"]),
+                post_only=bool(action["flags"] & POST_ONLY),
+            )  # fmt: skip
+        except Refused:
+            if self._guard is not None:
+                self._guard.ended(signed.order_id)
+            raise
         return signed.order_id, payload(made)
+
+    def _tell_guard(self, guard: Guard, news: News) -> None:
+        """What the venue told of our orders, as the guard counts it: a match spends, an end frees the rest."""
+        for row, trade in zip(news.rows, news.keys, strict=False):
+            key, kind = self._keys.get(int(row["aux"]), ""), row["kind"]
+            if kind == EventKind.FILL_PROVISIONAL or (kind == EventKind.FILL_CONFIRMED and trade not in self._matched):
+                paid = int(row["price"]) * int(row["size"]) // ONE + int(row["ref"]) * 10  # ref: 1e-5 pUSD
+                guard.filled(key, paid, int(row["size"]), self._now)
+            elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
+                guard.ended(key)
+            if kind == EventKind.FILL_PROVISIONAL:
+                self._matched.add(trade)
+            else:
+                self._matched.discard(trade)
 
     def observe(self, events: np.ndarray) -> None:
         """See VenuePort.observe."""
@@ -607,7 +637,7 @@ class PolymarketPort:
 
     async def balances(self) -> Balances:
         """See VenuePort.balances. Raises Refused when the venue does not tell."""
-        kind = int(self.account.signature_type)
+        kind, asked_at = int(self.account.signature_type), self._stamp()
         money = await self.client.balance(signature_type=kind)
         tokens = [token for token, _ in self.where.items()]
         if len(tokens) > 40:
@@ -623,6 +653,9 @@ class PolymarketPort:
             raise _not_told("balances", next((a for a in (money, *answers) if not a.good), money)) from None
         needed = {rules.domain.contract.lower() for rules in self._rules}
         allowance = min((allowed.get(name, 0) for name in needed), default=0)
+        if self._guard is not None:
+            held = {int(token): shares[place] for token, place in self.where.items() if shares.get(place)}
+            self._guard.funds(Funds(cash, held, asked_at))
         return Balances(cash, {place: size for place, size in shares.items() if size}, allowance, self._stamp())
 
     async def _held(self) -> set[str]:

@@ -1,0 +1,3 @@
+"""The chain of these tests."""
+
+from chain_world import compiled, deployed, world  # noqa: F401
