@@ -53,8 +53,8 @@ def test_the_venue_hears_the_print_first_and_at_the_time_of_its_loss():
 
 def filled(lag_ms, queue="power_prob"):
     """100 stand before our 10; 40 of them trade, told as a loss and then a print; then 55 more trade, likewise."""
-    tape = book().bid(1_000, 4_900, 110 - 40).trade(1_021, 4_900, 40, Side.SELL)
-    tape.bid(2_000, 4_900, 15).trade(2_021, 4_900, 55, Side.SELL).clock(5_000)
+    tape = book().bid(1_000, 4_900, 60).trade(1_021, 4_900, 40, Side.SELL)
+    tape.bid(2_000, 4_900, 5).trade(2_021, 4_900, 55, Side.SELL).clock(5_000)
     venue = VenueModel(queue_model=queue, print_lag=lag_ms * MS)
     sink = Collected()
     sim = simulate(
