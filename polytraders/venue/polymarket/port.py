@@ -596,6 +596,8 @@ class PolymarketPort:
             unknown = [order for order in self.tracker.orders.values() if order.phase == Phase.UNKNOWN]
             await asyncio.gather(*(reconcile.look_up(self.client, self.tracker, o, absent) for o in unknown[:LOOKS]))
             emitted += self.tracker.flush()
+            for order_id in [i for i, key in self._keys.items() if key in self.tracker.forgotten]:
+                del self._keys[order_id]  # filled whole, and settled
             now = self._stamp()
             self._next_reconcile = now + int((self.options.reconcile_every if found.whole else 1.0) * NS_PER_S)
             state |= {"up": found.whole, "last": now, "problem": found.problem}
