@@ -15,7 +15,12 @@ from polytraders.engine.book import NO_ASK, NO_BID, geometry
 from polytraders.engine.kernels import FAMILIES, Kernels, kernel_table
 from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
+from polytraders.units import NS_PER_S
 
+INTENT_TTL = 60 * NS_PER_S
+"""ns a proposal waits for a person: the live guide's 60 s."""
+TOLERANCE = 100
+"""pips: a price one cent from the approved one is still covered, one tick of most markets."""
 RUNTIME = "exec.runtime"
 """Id of the last entry of a run's bot table: receipts of the engine itself, which sends, keeps and cancels orders."""
 
@@ -119,14 +124,24 @@ def new_state(
     rejudge: int = 0,
     full_panel: bool = False,
     merge_least: int = 0,
+    gate: int = rows.Gate.OPEN,
+    intent_ttl: int = INTENT_TTL,
+    approval_ttl: int = 0,
+    tolerance: int = TOLERANCE,
 ) -> s.State:
-    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares."""
+    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares.
+
+    gate: rows.Gate. Of proposals: intent_ttl ns until one expires; approval_ttl ns that an approval covers, 0 = as
+    long; tolerance pips. See engine.gate.
+    """
     n, b = len(infos), len(pipeline.bots) + 1
     markets, cells = market_rows(infos)
     clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
     clock["rejudge"], clock["n_free"], clock["merge_least"] = rejudge, s.MAX_ORDERS, merge_least
     clock["n_markets"], clock["n_bots"] = n, b
+    clock["gate"], clock["intent_ttl"], clock["tolerance"] = gate, intent_ttl, tolerance
+    clock["approval_ttl"] = approval_ttl or intent_ttl
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
     for field in ("deposits", "cash", "equity", "peak"):
@@ -158,6 +173,7 @@ def new_state(
         vote=s.records(s.VOTE, 1),
         plan=s.records(s.PLAN, 2),
         unsettled=s.records(s.UNSETTLED, s.MAX_UNSETTLED),
+        proposals=s.records(s.PROPOSAL, (n, s.N_SLOTS)),
     )
 
 

@@ -40,6 +40,9 @@ MAX_ORDERS = 1 << 14
 LEAST_RESPONSE = 1
 """ns: an answer is later than the decision that caused it, or a log of events alone could not say which came first."""
 
+# cells of Out.count, see engine.step
+N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN, N_CHANGED = 0, 1, 2, 3, 4
+
 # Market.x: features that the sensors of `intel` and `discovery` write and everybody may read.
 IMBALANCE = 0  # (bid - ask) / (bid + ask) of the size in the first levels, -1 ... 1
 FLOW = 1  # decayed signed aggressive volume, shares; + = buying
@@ -316,6 +319,31 @@ PLAN = np.dtype(
 )
 METHOD_NONE, METHOD_PASSIVE, METHOD_WALK, METHOD_CONSERVATIVE = 0, 1, 2, 3
 
+PROPOSAL = np.dtype(
+    [
+        ("corr", "<i8"),  # of the receipts that led to it and of what is sent under it
+        ("state", "<i8"),  # engine.gate: FREE, SHOWN, APPROVED or REJECTED
+        ("outcome", "<i8"),
+        ("side", "<i8"),
+        ("price", "<i8"),  # pips, own token: the worst of the plan
+        ("size", "<i8"),  # micro-shares, the whole plan
+        ("order_type", "<i8"),
+        ("flags", "<i8"),  # rows.POST_ONLY | rows.REDUCE_ONLY
+        ("takes", "<i8"),  # 1 = it may trade at once
+        ("closes", "<i8"),  # 1 = it was shown as an order that only reduces
+        ("hash", "<i8"),  # 63 bits, see engine.gate.shape_hash
+        ("made", "<i8"),  # ns
+        ("expires", "<i8"),  # ns, when the proposal, the approval or the time after a rejection is over
+        ("tolerance", "<i8"),  # pips of an approval, either way
+        ("used", "<i8"),  # micro-shares sent under it that have filled or may still
+        ("flying", "<i8"),  # orders sent under it whose end is not known
+        ("answer", "<i8"),  # rows.Answer + 1 that the next decision has to take up, 0 = none
+        ("answered", "<i8"),  # ns
+        ("seen", "<i8"),  # low 31 bits of the hash that the answer names, 0 = none
+    ]
+)
+"""What is put to a person for one slot of a market."""
+
 PARAMS = np.dtype([("v", "<i8", (N_PARAMS,))])
 """A bot's parameters in kernel units, in the order of its BotSpec."""
 
@@ -346,6 +374,10 @@ CLOCK = np.dtype(
         ("n_unsettled", "<i8"),  # rows of State.unsettled in use
         ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
         ("merge_least", "<i8"),  # micro-shares: complete sets of at least this many are merged, 0 = never
+        ("gate", "<i8"),  # rows.Gate
+        ("intent_ttl", "<i8"),  # ns a proposal waits for its answer, and a rejected one keeps its like away
+        ("approval_ttl", "<i8"),  # ns an approval covers orders of its slot, from its answer on
+        ("tolerance", "<i8"),  # pips a price may be away from the proposed one where the answer does not say
     ]
 )
 
@@ -387,6 +419,7 @@ class State(NamedTuple):
     vote: np.ndarray  # VOTE[1]
     plan: np.ndarray  # PLAN[2]; the second is what shadowed execution bots write to
     unsettled: np.ndarray  # UNSETTLED[MAX_UNSETTLED]: clock.n_unsettled of them, oldest first
+    proposals: np.ndarray  # PROPOSAL[n, N_SLOTS]: untouched while the gate is open
 
 
 class Row(np.record):

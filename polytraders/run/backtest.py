@@ -25,6 +25,7 @@ from polytraders.store.runs import runs_root
 if TYPE_CHECKING:
     from polytraders.config import Settings
     from polytraders.data.catalog import Session
+    from polytraders.rows import Gate
 
 STRATEGY = "strat.maker_tight"
 _KINDS = {
@@ -84,6 +85,17 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "rejudge": settings.engine.rejudge_interval_ns,
         "full_panel": settings.engine.full_panel,
         "merge_least": settings.engine.merge_least_micro,
+    }
+
+
+def gate_options(settings: Settings, gate: Gate) -> dict[str, Any]:
+    """More of them for a run behind a gate: what `new_state` takes beside `engine_options`. ns and pips."""
+    engine = settings.engine
+    return {
+        "gate": int(gate),
+        "intent_ttl": engine.intent_ttl_s * units.NS_PER_S,
+        "approval_ttl": engine.approval_ttl_s * units.NS_PER_S,
+        "tolerance": engine.approval_tolerance_bps,
     }
 
 
