@@ -1130,9 +1130,9 @@ LIBRARY: dict[str, tuple[str, ...]] = {
             inventoryunwinder capitalallocator portfolioguard
         """,
         "exec": """
-            exchangestatusmonitor pricebandvalidator gasoracle fee_slippage_estimator smartrouter antitoxicfill
+            exchangestatusmonitor gasoracle fee_slippage_estimator smartrouter antitoxicfill
             nonceshepherd orderlifecyclemanager partialfillhandler dustandroundingcleaner queuewarden
-            cancelreplaceoptimizer order_amend_cancel_manager fillqualityanalyzer latencyprofiler
+            cancelreplaceoptimizer order_amend_cancel_manager pricebandvalidator fillqualityanalyzer latencyprofiler
         """,
         "sec": """
             walletpermissionguard allowancemonitor signaturepreviewer sessionkeymanager keyrotationreminder

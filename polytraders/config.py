@@ -579,8 +579,13 @@ def settings_from(values: Mapping[str, Any], source: str) -> Settings:
 # ---------------------------------------------------------------------------------------------------------
 
 PACKAGED = "packaged defaults"
-NOT_IN_STUDIES = frozenset({"risk.ratelimitgovernor", "risk.strategysuitabilitygate"})
-"""Bots whose defaults are for a desk that begins with live money: they would throttle or refuse a study."""
+NOT_IN_STUDIES = frozenset(
+    {
+        *("risk.ratelimitgovernor", "risk.strategysuitabilitygate"),
+        *("exec.partialfillhandler", "exec.order_amend_cancel_manager", "exec.pricebandvalidator"),
+    }
+)
+"""Bots for live money: their defaults would throttle or refuse a study, or are a second look at what others decide."""
 
 
 def settings_path(path: str | Path | None = None) -> Path | None:

@@ -375,6 +375,13 @@ def test_costs_are_estimated_before_the_router_chooses():
     assert order.index("fee_slippage_estimator") < order.index("smartrouter")
 
 
+def test_prices_are_validated_after_everything_that_may_change_them():
+    order = LIBRARY["exec"]
+    shaping = ("smartrouter", "antitoxicfill", "partialfillhandler", "cancelreplaceoptimizer")
+    last = order.index("pricebandvalidator")
+    assert all(order.index(name) < last for name in (*shaping, "order_amend_cancel_manager"))
+
+
 def test_a_module_follows_from_the_id():
     assert module_of("strat.maker_tight") == "polytraders.strategies.maker_tight"
     assert module_of("disc.marketscanner") == "polytraders.discovery.marketscanner"

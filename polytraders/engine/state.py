@@ -20,6 +20,9 @@ N_SLOTS = 8
 """Working quotes per market: slots 0 ... 3 hold the bid side (YES space), 4 ... 7 the ask side."""
 N_PARAMS = 32
 """Kernel parameters a bot may have."""
+VENUE_LEFT, VENUE_RESET = 31, 30
+"""Parameter slots of risk.ratelimitgovernor that CONFIG rows fill: orders that the venue's own budget has left, and ns
+when it is full again."""
 N_FEATURES = 32
 N_MEMORY = 32
 """float64 cells a strategy may keep per market."""

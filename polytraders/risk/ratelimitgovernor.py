@@ -33,13 +33,12 @@ from polytraders.bots import (
 )
 from ..engine.jit import inline
 from ..engine.kernels import kernel
-from ..engine.state import sent_within_hour
+from ..engine.state import VENUE_LEFT, VENUE_RESET, sent_within_hour
 from ..reasons import Code
 from ..rows import EVENT, EventKind, Flag, Side, Verdict
 
 # %% auto #0
-__all__ = ['PARAMETERS', 'SPEC', 'VENUE_LEFT', 'VENUE_RESET', 'PER_HOUR', 'PER_MARKET', 'NEAR', 'RESERVE', 'PPM', 'venue_rows',
-           'stands', 'decide']
+__all__ = ['PARAMETERS', 'SPEC', 'PER_HOUR', 'PER_MARKET', 'NEAR', 'RESERVE', 'PPM', 'venue_rows', 'stands', 'decide']
 
 # %% ../../nbs/risk/ratelimitgovernor.ipynb #fba73644
 PARAMETERS = (
@@ -267,10 +266,6 @@ if sale: approve RISK_RATE_EXIT, else refuse with the code""",
 )
 
 # %% ../../nbs/risk/ratelimitgovernor.ipynb #e3ab30d8
-VENUE_LEFT, VENUE_RESET = 31, 30
-"""Parameter slots of the two facts: orders left, and ns when the venue's budget is full again."""
-
-
 def venue_rows(bot: int, left: int, reset: int, now: int) -> np.ndarray:
     """EVENT[2]: what the step is told of the venue's budget. bot: index in the run's bot table; left: orders; reset, now:
     ns; seq not set."""
