@@ -59,6 +59,7 @@ Modules:
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
+- `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
 - `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
 - `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
@@ -79,10 +80,16 @@ Modules:
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.
+- `polytraders.store.packing`: Rows of the run log in about a quarter of their size: each 8-byte word as its difference to an earlier one.
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
 - `polytraders.store.sql`: One SQL for SQLite and PostgreSQL: connections, transactions, versions. What is stored is other modules' business.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
+- `polytraders.venue.chain.addresses`: The pinned table of the venue's contracts: what may be signed for, called, or allowed to take tokens.
+- `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
+- `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
+- `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
+- `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.
@@ -112,6 +119,7 @@ Modules:
 - `polytraders.venue.polymarket.signals`: External prices of the venue's real-time data socket (RTDS) as SIGNAL rows.
 - `polytraders.venue.polymarket.tracking`: Our orders as the venue's words make them: answers, user events and listings in, event rows out, each once.
 - `polytraders.venue.polymarket.user_stream`: The user channel: what the venue tells of our orders and trades, over a socket that comes back by itself.
-- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it.
+- `polytraders.venue.simulated`: Paper trading: the simulated venue of a backtest, in real time on live rows, behind the venue port."""
 
 __version__ = "0.1.0"

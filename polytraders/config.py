@@ -172,17 +172,10 @@ class Data(Part):
         return self.gap_s * units.NS_PER_S
 
 
-class Live(Part):
-    """How a run works on live data."""
+class Listing(Part):
+    """What the desk holds against markets."""
 
-    dry_run: bool = Field(True, description="decide, propose and sign, but send nothing")
-    snapshot_events: int = Field(50_000, ge=100, le=10**9, description="events between two snapshots of the state")
-    snapshot_s: int = Field(60, ge=1, le=86_400, description="s between two snapshots at most")
-    reconcile_s: int = Field(30, ge=1, le=3_600, description="s between two compares with the venue's lists")
-    wallet: Literal["eoa", "proxy", "safe", "deposit_wallet"] = Field(
-        "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
-    )
-    stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
+    file: str = Field("", description="list of markets that are banned, ineligible or doubtful; empty = none")
 
 
 class Approvals(Part):
@@ -225,6 +218,19 @@ class Approvals(Part):
         return frozenset(self.auto_strategies.split())
 
 
+class Live(Part):
+    """How a run works on live data."""
+
+    dry_run: bool = Field(True, description="decide, propose and sign, but send nothing")
+    snapshot_events: int = Field(50_000, ge=100, le=10**9, description="events between two snapshots of the state")
+    snapshot_s: int = Field(60, ge=1, le=86_400, description="s between two snapshots at most")
+    reconcile_s: int = Field(30, ge=1, le=3_600, description="s between two compares with the venue's lists")
+    wallet: Literal["eoa", "proxy", "safe", "deposit_wallet"] = Field(
+        "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
+    )
+    stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
+
+
 class Report(Part):
     """How results are drawn."""
 
@@ -241,8 +247,9 @@ PARTS: dict[str, type[Part]] = {
     "venue.simulated": Simulated,
     "data": Data,
     "report": Report,
-    "live": Live,
+    "listing": Listing,
     "approvals": Approvals,
+    "live": Live,
 }
 """Section -> model of its keys."""
 
@@ -428,8 +435,9 @@ class Settings:
     venue: Venue
     data: Data
     report: Report
-    live: Live
+    listing: Listing
     approvals: Approvals
+    live: Live
     bots: dict[str, BotConfig]
     source: str
     blocks: dict[str, Block] = field(repr=False, compare=False)
@@ -441,10 +449,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Every value in force, as JSON knows it: decimals are text."""
-        parts = {
-            name: getattr(self, name).model_dump(mode="json")
-            for name in ("run", "engine", "portfolio", "data", "report", "live", "approvals")
-        }
+        parts = {name: getattr(self, name).model_dump(mode="json") for name in PARTS if "." not in name}
         parts["venue"] = self.venue.model_dump(mode="json")
         return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
 
@@ -504,8 +509,9 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
         data=parts.get("data", Data()),
         report=parts.get("report", Report()),
-        live=parts.get("live", Live()),
+        listing=parts.get("listing", Listing()),
         approvals=parts.get("approvals", Approvals()),
+        live=parts.get("live", Live()),
         bots=in_order,
         source=source,
         blocks=kept,
@@ -536,6 +542,8 @@ def settings_from(values: Mapping[str, Any], source: str) -> Settings:
 # ---------------------------------------------------------------------------------------------------------
 
 PACKAGED = "packaged defaults"
+NOT_IN_STUDIES = frozenset({"risk.ratelimitgovernor", "risk.strategysuitabilitygate"})
+"""Bots whose defaults are for a desk that begins with live money: they would throttle or refuse a study."""
 
 
 def settings_path(path: str | Path | None = None) -> Path | None:
@@ -557,13 +565,13 @@ def settings_path(path: str | Path | None = None) -> Path | None:
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read and check the configuration; see `settings_path` for which file.
 
-    The packaged defaults are every part at its default and every bot that has a module enforced at its defaults.
+    The packaged defaults are for studies: every part at its default, and every bot that has a module enforced at its
+    defaults, but for those of NOT_IN_STUDIES.
     """
     chosen = settings_path(path)
     if chosen is None:
-        return build_settings(
-            {b: Block(PACKAGED, {"mode": Entry("enforced", PACKAGED)}) for b in KERNEL_BOTS}, PACKAGED
-        )
+        modes = {b: "off" if b in NOT_IN_STUDIES else "enforced" for b in KERNEL_BOTS}
+        return build_settings({b: Block(PACKAGED, {"mode": Entry(m, PACKAGED)}) for b, m in modes.items()}, PACKAGED)
     try:
         text = chosen.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

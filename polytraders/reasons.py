@@ -1136,7 +1136,7 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #1ec446ce
+# %% ../nbs/01_reasons.ipynb #bbac8338
 register(
     "exec.runtime",
     """
@@ -1364,7 +1364,67 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #330f2bfc
+# %% ../nbs/01_reasons.ipynb #45bc186b
+register(
+    "exec.nonceshepherd",
+    """
+    5700 EXEC_NONCE_RESERVED INFO
+    The next nonce is free, and nothing waits before it.
+    The next blockchain transaction can be sent.
+    Nothing to do.
+    5701 EXEC_NONCE_RESEQUENCED RESHAPE
+    A transaction was lost: its nonce is used again before any later one.
+    A lost blockchain transaction is replaced so that the ones after it can go through.
+    Find out why the transaction was dropped.
+    5702 EXEC_NONCE_HELD HARD_REJECT
+    As many transactions or signed orders are under way as may be.
+    Nothing new is signed until what is under way has ended.
+    Wait; if it lasts, look the oldest transaction up.
+    5703 EXEC_NONCE_UNKNOWN HARD_REJECT
+    The wallet's nonce on the chain is not known, or contradicts what was sent.
+    No blockchain transaction is sent because its place in the sequence is not known.
+    Check the chain providers, and that nothing else uses this key.
+    5704 EXEC_CREDENTIAL_EXPIRING WARN
+    The venue's credentials should be renewed now.
+    The access data of the exchange are being renewed.
+    Nothing to do; if it repeats, create new credentials.
+    5705 EXEC_CREDENTIAL_EXPIRED HARD_REJECT
+    The venue's credentials are past their lifetime.
+    Your order was not sent because the access data of the exchange have expired.
+    Create or derive the credentials again.
+    5706 EXEC_SALT_REUSED HARD_REJECT
+    The order's salt was used before with this key.
+    Your order was not signed because it could be taken for an earlier one.
+    Find out why the source of salts repeats itself.
+    """,
+)
+register(
+    "exec.gasoracle",
+    """
+    5710 EXEC_GAS_PROCEED INFO
+    The gas price is not high for the last day.
+    The blockchain's fees are normal.
+    Nothing to do.
+    5711 EXEC_GAS_ELEVATED WARN
+    The gas price is near the percentile from which operations wait.
+    The blockchain's fees are somewhat higher than usual.
+    Nothing to do.
+    5712 EXEC_GAS_DEFERRED HARD_REJECT
+    The gas price is too high for an operation that can wait.
+    This blockchain transaction waits until fees are lower.
+    Wait, or mark the operation as urgent if it is.
+    5713 EXEC_GAS_URGENT WARN
+    The operation does not wait for a lower gas price.
+    This blockchain transaction is sent at once although fees may be high.
+    Nothing to do.
+    5714 EXEC_GAS_UNKNOWN HARD_REJECT
+    The gas price is not known, or its history is too short to judge it.
+    This blockchain transaction waits because the fees cannot be judged.
+    Check the chain providers; a history builds up within an hour.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #a673cd7c
 register(
     "",
     """
@@ -1507,7 +1567,243 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #7c779947
+# %% ../nbs/01_reasons.ipynb #2d3cedfb
+register(
+    "sec.walletpermissionguard",
+    """
+    6100 SEC_WALLET_PERMITTED INFO
+    The strategy may call this method of this contract, for this much, in this session.
+    Your wallet permits this action.
+    Nothing to do.
+    6101 SEC_CALL_LARGE WARN
+    The call moves more than four fifths of what one call may move.
+    This order is close to the largest one your wallet permits.
+    Raise the limit of a call, or trade smaller.
+    6102 SEC_CALL_TOO_LARGE HARD_REJECT
+    The call would move more than one call may move.
+    Your order was not sent because it is larger than your wallet permits at once.
+    Trade smaller, or raise the limit of a call by a committed change.
+    6103 SEC_NO_METHOD_PERMITTED HARD_REJECT
+    The list of permitted methods is empty: nothing is permitted.
+    Your order was not sent because this strategy was never permitted to use the wallet.
+    Grant the strategy its methods and contracts.
+    """,
+)
+register(
+    "sec.contractaddressguard",
+    """
+    6110 SEC_CONTRACT_ALLOWED INFO
+    Chain, contract and signing domain are those of the pinned table.
+    This action addresses a contract that is on the trusted list.
+    Nothing to do.
+    6111 SEC_CONTRACT_RETIRED HARD_REJECT
+    The target is a contract of a former version of the venue.
+    Your order was not sent because it addresses an exchange that is no longer in use.
+    Find out who still uses the old address; revoke what it was allowed.
+    """,
+)
+register(
+    "sec.signaturepreviewer",
+    """
+    6120 SEC_PREVIEW_EQUAL INFO
+    What is about to be signed is what was decided, field by field.
+    The order that is signed is exactly the order that was decided.
+    Nothing to do.
+    6121 SEC_PREVIEW_DEVIATES WARN
+    The amounts about to be signed are a little worse than what was decided, within the limit.
+    The order that is signed differs slightly in price or size from what was decided.
+    Look at how the amounts were rounded.
+    6122 SEC_PREVIEW_FIELD_DIFFERS HARD_REJECT
+    A field of what is about to be signed is not the one that was decided.
+    Your order was not signed because it was not the order that was decided.
+    Stop trading and find out what changed the order between decision and signature.
+    6123 SEC_ENVELOPE_BREACH HARD_REJECT
+    Price or size about to be signed is worse than what was decided by more than the limit.
+    Your order was not signed because its price or size went beyond what was decided.
+    Look at how the amounts were built.
+    6124 SEC_PREVIEW_STALE HARD_REJECT
+    What is about to be signed was made too long ago, or in the future.
+    Your order was not signed because it is too old.
+    Check the clock; build the order anew.
+    """,
+)
+register(
+    "sec.sessionkeymanager",
+    """
+    6130 SEC_SESSION_ACTIVE INFO
+    The session is the strategy's own, young enough, and has calls left.
+    Your trading session is active.
+    Nothing to do.
+    6131 SEC_SESSION_NEAR_END WARN
+    Three quarters of the session's lifetime or four fifths of its calls are used.
+    Your trading session ends soon.
+    Authorise a new session before this one ends.
+    6132 SEC_SESSION_MISSING HARD_REJECT
+    There is no session for this strategy.
+    Your order was not sent because no trading session was authorised.
+    Authorise a session.
+    6133 SEC_SESSION_WRONG_STRATEGY HARD_REJECT
+    The session or its key belongs to another strategy.
+    Your order was not sent because it used a session that was given to another strategy.
+    Find out how the strategy came to this session; revoke it if in doubt.
+    6134 SEC_SESSION_REVOKED HARD_REJECT
+    The session was revoked.
+    Your order was not sent because the trading session was revoked.
+    Find out who revoked it and why, then authorise a new one.
+    """,
+)
+register(
+    "sec.allowancemonitor",
+    """
+    6140 SEC_ALLOWANCE_IN_BOUNDS INFO
+    Every spender is known, within its ceiling and in use.
+    What contracts may spend of your money is within its limits.
+    Nothing to do.
+    6141 SEC_ALLOWANCE_NEAR_CEILING WARN
+    A spender's allowance is above nine tenths of its ceiling.
+    A contract may spend nearly as much of your money as you permit.
+    Lower the allowance, or raise the ceiling by a committed change.
+    6142 SEC_ALLOWANCE_IDLE WARN
+    A spender has not used its allowance for a long time.
+    A contract may still spend your money although it has not for a long time.
+    Revoke the allowance; it can be given again.
+    6143 SEC_ALLOWANCE_UNKNOWN HARD_REJECT
+    What spenders may spend is not known, or was read too long ago.
+    Your order was not sent because it is not known what contracts may spend of your money.
+    Check the chain providers; the allowances are read again.
+    6144 SEC_ALLOWANCE_STRANGER HARD_REJECT
+    A spender that is on no list may spend tokens of the wallet.
+    Trading is stopped because an unknown contract may spend your money.
+    Revoke its allowance at once, and find out who gave it.
+    6145 SEC_ALLOWANCE_SHORT HARD_REJECT
+    The exchange may spend less than this order needs.
+    Your order was not sent because the exchange may not move that much of your money.
+    Approve what is needed, not more.
+    """,
+)
+register(
+    "sec.keyrotationreminder",
+    """
+    6150 SEC_KEY_FRESH INFO
+    Every key is within its rotation interval and used in one environment.
+    Your keys are up to date.
+    Nothing to do.
+    6151 SEC_KEY_ROTATION_DUE WARN
+    A key is near or past its rotation interval, within the grace period.
+    One of your keys should be replaced soon.
+    Rotate the key before the grace period ends.
+    6152 SEC_KEY_SHARED WARN
+    The same key is used in several environments, none of them with real money.
+    The same key is used in several places.
+    Give each environment its own key.
+    6153 SEC_KEY_AGE_UNKNOWN HARD_REJECT
+    It is not known when a key was made.
+    Trading is stopped because the age of a key is not known.
+    Record when the key was made, or rotate it.
+    """,
+)
+register(
+    "sec.rpcfailovermanager",
+    """
+    6160 SEC_RPC_HEALTHY INFO
+    Every provider answers and stands at the head of the chain.
+    The connection to the blockchain works.
+    Nothing to do.
+    6161 SEC_RPC_LAGGING WARN
+    A provider lags or fails; the others are enough.
+    One of the connections to the blockchain is slow.
+    Watch the provider; replace it if it stays behind.
+    6162 SEC_RPC_AT_QUORUM WARN
+    Exactly as many providers are healthy as are needed.
+    The connection to the blockchain has no reserve left.
+    Restore or add a provider before another one fails.
+    6163 SEC_RPC_FAILED_OVER WARN
+    The primary provider lagged or failed, and another one was elected.
+    The connection to the blockchain was switched to another provider.
+    Find out what happened to the former primary.
+    """,
+)
+register(
+    "sec.chainstateverifier",
+    """
+    6170 SEC_CHAIN_AGREED INFO
+    All providers see the same block, balance and allowance.
+    The blockchain's state was confirmed by several sources.
+    Nothing to do.
+    6171 SEC_CHAIN_MINORITY WARN
+    A minority of the providers sees another state; the quorum agrees.
+    One source sees the blockchain differently from the others.
+    Find out which provider is wrong; replace it.
+    6172 SEC_CHAIN_DISAGREES HARD_REJECT
+    Fewer providers than the quorum agree on block, balance and allowance.
+    Your order was not sent because the sources of the blockchain's state contradict each other.
+    Wait until they agree; replace the provider that is wrong.
+    6173 SEC_CHAIN_REORG HARD_REJECT
+    A block that was relied on is no longer part of the chain.
+    Trading pauses because the blockchain replaced blocks that were already read.
+    Read everything again from before that block, then go on.
+    6174 SEC_CHAIN_STALE HARD_REJECT
+    The state of the chain was read too long ago, or never.
+    Your order was not sent because the blockchain's state is not known at the moment.
+    Check the chain providers.
+    6175 SEC_CHAIN_BALANCE_SHORT HARD_REJECT
+    The agreed balance is less than this order needs.
+    Your order was not sent because the wallet does not hold enough.
+    Fund the wallet, or trade smaller.
+    """,
+)
+register(
+    "sec.wallet_funding_guard",
+    """
+    6180 SEC_FUNDING_OK INFO
+    The wallet covers this order and a buffer, all reservations counted.
+    Your wallet covers this order.
+    Nothing to do.
+    6181 SEC_FUNDING HARD_REJECT
+    The wallet does not cover this order and its buffer, or its funds are not known.
+    Your order was not sent because your wallet does not cover it.
+    Fund the wallet, or trade smaller.
+    6182 SEC_FUNDING_RACE_LOST HARD_REJECT
+    The balance would cover this order, but other orders on the same wallet have reserved it.
+    Your order was not sent because other orders are already using that money.
+    Wait until an order ends, or give the strategy a wallet of its own.
+    6183 SEC_FUNDING_OVERRIDE WARN
+    A person let this one order pass although its funding is in doubt.
+    This order was sent on a person's word although your wallet may not cover it.
+    Read the log of the override; it is for one intent and for a limited time.
+    """,
+)
+register(
+    "",
+    """
+    6190 SEC_CHECK_FAILED HARD_REJECT
+    A security bot failed while it checked; nothing is signed without its answer.
+    Your order was not sent because a security check could not be completed.
+    Read the log for the bot and its error.
+    6191 SEC_NOT_PREVIEWED HARD_REJECT
+    Something was to be signed that had not passed the security checks just before.
+    Your order was not signed because it had not been checked.
+    Find out what asked for the signature; it must go through the guard.
+    6192 SEC_GAS_ABOVE_LIMIT HARD_REJECT
+    A transaction would cost more gas, or a higher gas price, than is permitted.
+    The transaction was not sent because its fee would be too high.
+    Wait for a lower gas price, or raise the limit.
+    6193 SEC_TRANSACTION_FAILED HARD_REJECT
+    The chain refused or reverted the transaction.
+    The transaction failed on the blockchain; its fee is lost, nothing else.
+    Read the revert reason; check balances and allowances.
+    6194 SEC_TRANSACTION_UNKNOWN WARN
+    It is not known whether a sent transaction will be mined.
+    The outcome of a blockchain transaction is not known yet.
+    Look the transaction up by its hash; never send another one in its place with a new nonce.
+    6195 SEC_UNLIMITED_ALLOWANCE HARD_REJECT
+    An allowance without a limit was asked for without saying so.
+    The approval was not sent because it would let a contract spend everything.
+    Approve an exact amount, or ask for an unlimited one explicitly.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #7bd11b7b
 register(
     "",
     """
@@ -1812,7 +2108,329 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #5e7e6232
+# %% ../nbs/01_reasons.ipynb #9b4d1e74
+register(
+    "risk.compliancegate",
+    """
+    4600 RISK_COMPLIANCE_CLEARED INFO
+    Wallet, jurisdiction and market are cleared for trading, or this run has no wallet to clear.
+    You may trade this market.
+    Nothing to do.
+    4601 RISK_COMPLIANCE_UNVERIFIED HARD_REJECT
+    Nothing shows that wallet and jurisdiction are cleared, or the last clearance is too old.
+    Your order was not sent because your permission to trade could not be verified.
+    Check the connection to the exchange's geoblock page; the check repeats by itself.
+    4602 RISK_WALLET_NOT_ONBOARDED HARD_REJECT
+    The wallet has not finished the venue's onboarding.
+    Your order was not sent because the wallet is not set up at the exchange yet.
+    Finish the onboarding of the wallet, then start again.
+    4603 RISK_MARKET_INELIGIBLE HARD_REJECT
+    The market's category is closed to this wallet.
+    Your order was not sent because you may not trade this kind of market.
+    Choose another market; the list of closed categories is a committed file.
+    4604 RISK_COMPLIANCE_CLOSE_ONLY HARD_REJECT
+    The venue permits only closing orders from here, and this one would open.
+    Your order was not sent because only closing positions is permitted where you are.
+    Sell what is held; do not open anything.
+    4605 RISK_COMPLIANCE_AGEING WARN
+    The clearance is older than its warning age; the order passes.
+    Your permission to trade is due to be checked again; the order was still allowed.
+    Look why the hourly check did not run.
+    4606 RISK_COMPLIANCE_EXIT WARN
+    The venue permits only closing orders from here, and this one closes.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.blacklistkeeper",
+    """
+    4610 RISK_NOT_BLACKLISTED INFO
+    Nothing is held against the market.
+    This market is on no list.
+    Nothing to do.
+    4611 RISK_MARKET_BANNED HARD_REJECT
+    The market is on the desk's blacklist.
+    Your order was not sent because this market is blocked by your desk.
+    Ask whoever keeps the list; the line says why.
+    4612 RISK_MARKET_DISPUTED HARD_REJECT
+    The resolution of this market, or of its like, was disputed before.
+    Your order was not sent because it has been unclear before how this kind of market resolves.
+    Read the rules and the dispute; take it off the list only when both are settled.
+    4613 RISK_MARKET_NO_SOURCE HARD_REJECT
+    The market's rules name no source that it is resolved from.
+    Your order was not sent because nobody can tell how this market will be decided.
+    Choose a market that names its source.
+    4614 RISK_MARKET_SINGLE_SOURCE HARD_REJECT
+    The market is resolved from one feed only, and the desk does not trade those.
+    Your order was not sent because one source alone decides this market.
+    Choose another market, or switch block_single_source off by a reviewed configuration.
+    4615 RISK_MARKET_ENDING HARD_REJECT
+    Less time is left to the scheduled end than the desk opens positions with.
+    Your order was not sent because this market ends too soon.
+    Choose a market with more time.
+    4616 RISK_BLACKLIST_UNREADABLE HARD_REJECT
+    The lists could not be read for this market, so nobody knows what they say.
+    Your order was not sent because the list of blocked markets could not be read.
+    Mend the list file; orders pass again once it is read.
+    4617 RISK_BLACKLIST_EXIT WARN
+    Something is held against the market, and the order only sells what is held in it.
+    Your order was allowed because it only closes a position in a blocked market.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.strategysuitabilitygate",
+    """
+    4620 RISK_STRATEGY_SUITABLE INFO
+    Strategy, market and capital are within what the desk's experience tier permits.
+    This strategy suits your profile.
+    Nothing to do.
+    4621 RISK_STRATEGY_CLASS_NOT_ALLOWED HARD_REJECT
+    The strategy's class is above the desk's experience tier.
+    Your order was not sent because this strategy needs more experience than your profile states.
+    Choose another strategy, or have the tier raised.
+    4622 RISK_NEGRISK_NEEDS_ELEVATION HARD_REJECT
+    The market is one outcome of a multi-outcome event, which the tier does not include.
+    Your order was not sent because markets with several outcomes need a higher profile.
+    Choose a plain yes-or-no market, or have the tier raised.
+    4623 RISK_STRATEGY_CAPITAL_RESHAPED RESHAPE
+    The order was cut to what is left of the strategy's capital.
+    Your order was made smaller to stay within this strategy's capital.
+    Nothing to do.
+    4624 RISK_STRATEGY_CAPITAL_SPENT HARD_REJECT
+    The strategy's capital is in use; nothing of the order fits.
+    Your order was not sent because this strategy uses all of its capital already.
+    Close something first, or have the capital raised.
+    4625 RISK_STRATEGY_CAPITAL_NEAR WARN
+    Most of the strategy's capital is in use; the order passes.
+    This strategy is close to using all of its capital.
+    Expect smaller orders soon.
+    """,
+)
+register(
+    "risk.manualoverrideauditor",
+    """
+    4630 RISK_NO_OVERRIDE INFO
+    Every limit stands as configured.
+    All limits are the configured ones.
+    Nothing to do.
+    4631 RISK_OVERRIDE_IN_FORCE WARN
+    A person has changed a limit for a time; the order passes under it.
+    A limit was changed by hand; the order was allowed under it.
+    Nothing to do; it ends by itself.
+    4632 RISK_OVERRIDE_EXPIRED HARD_REJECT
+    An override is past its end and the configured limit has not been put back.
+    Your order was not sent because a changed limit has run out and was not put back.
+    Put the configured value back; trading goes on at once.
+    4633 RISK_OVERRIDE_DURING_HALT HARD_REJECT
+    An override is asked for or in force while a kill switch is on.
+    Limits cannot be changed while a kill switch is on.
+    Clear the kill switch first.
+    4634 RISK_OVERRIDE_TOO_MANY HARD_REJECT
+    More overrides were asked for in the window than may be.
+    Limits were changed too often within the last hour.
+    Wait until the window is over, or change the committed configuration.
+    4635 RISK_OVERRIDE_GRANTED INFO
+    A person's change of a limit was granted, for a time and a scope.
+    The limit is changed for the time you asked for.
+    Nothing to do; it ends by itself.
+    4636 RISK_OVERRIDE_NO_REASON HARD_REJECT
+    An override was asked for without a reason.
+    The limit was not changed because no reason was given.
+    Say why, in a sentence.
+    4637 RISK_OVERRIDE_NOT_BOUND HARD_REJECT
+    An override was asked for without an end, or for longer than one may last.
+    The limit was not changed because the change has to end by itself, and sooner.
+    Ask for less time.
+    4638 RISK_OVERRIDE_NO_SCOPE HARD_REJECT
+    An override names no bot, no parameter, or a value that the bot's spec does not permit.
+    The limit was not changed because it is not clear what to change, or the value is not permitted.
+    Name the bot, the parameter and a value inside its hard limit.
+    4639 RISK_OVERRIDE_NEAR_LIMIT WARN
+    An override was granted, and few more may be in this window.
+    The limit is changed; only few more changes are possible within this hour.
+    Change the committed configuration when this limit is wrong for good.
+    """,
+)
+register(
+    "risk.ratelimitgovernor",
+    """
+    4640 RISK_RATE_OK INFO
+    Fewer orders were sent in the last hour than may be.
+    You are well within the number of orders allowed.
+    Nothing to do.
+    4641 RISK_RATE_NEAR WARN
+    Most of the hour's orders are used; the order passes.
+    You are close to the number of orders allowed in an hour.
+    Expect orders to wait soon.
+    4642 RISK_RATE_ACCOUNT HARD_REJECT
+    As many orders were sent in the last hour as the account may send.
+    Your order was not sent because too many orders were sent within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4643 RISK_RATE_MARKET HARD_REJECT
+    As many orders were sent in this market in the last hour as may be.
+    Your order was not sent because too many orders were sent in this market within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4644 RISK_RATE_VENUE HARD_REJECT
+    The venue says that hardly anything of its own rate budget is left.
+    Your order was not sent because the exchange asks for fewer orders right now.
+    Nothing to do; it goes on when the exchange's budget is refilled.
+    4645 RISK_RATE_NOTHING_SENT INFO
+    The working order already is what is wanted: nothing would be sent.
+    Your order stands as it is.
+    Nothing to do.
+    4646 RISK_RATE_EXIT WARN
+    The limit is used up, and the order only sells what is held: exits are not limited.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #da8eecf0
+register(
+    "exec.pricebandvalidator",
+    """
+    5600 EXEC_PRICE_BAND_REJECTED HARD_REJECT
+    The price lies outside its band around the middle: most likely a slip of a digit.
+    Your order was not sent because its price is far from the market.
+    Check the price, and the model that made it.
+    5601 EXEC_PRICE_BAND_NO_MIDDLE HARD_REJECT
+    There is no middle that a price could be held against.
+    Your order was not sent because there is no market price to compare it with.
+    Wait for a book with both sides.
+    5602 EXEC_PRICE_BAND_EXEMPT INFO
+    Orders of this type are not held against the band.
+    The price of your order was not compared with the market.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.order_amend_cancel_manager",
+    """
+    5610 EXEC_AMEND_WAITING INFO
+    A change of this slot's order is still on its way; the next waits, so that none overtakes another.
+    Your change waits until the exchange has confirmed the one before it.
+    Nothing to do.
+    5611 EXEC_AMEND_NOTHING INFO
+    The plan changes nothing that works.
+    There is nothing to change.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.partialfillhandler",
+    """
+    5620 EXEC_PARTIAL_HELD INFO
+    The rest of a partly filled order keeps its place in the queue.
+    The rest of your order stays where it is.
+    Nothing to do.
+    5621 EXEC_PARTIAL_CANCELLED INFO
+    The rest of a partly filled order is withdrawn: too small to keep, or the policy says so.
+    The rest of your order was withdrawn.
+    Nothing to do.
+    5622 EXEC_PARTIAL_CHASED RESHAPE
+    The rest of a partly filled order follows the price, within its bound.
+    The rest of your order was moved with the market.
+    Nothing to do.
+    5623 EXEC_PARTIAL_HALTED HARD_REJECT
+    A kill switch is on; the rest of a partly filled order is withdrawn and nothing new is sent.
+    The rest of your order was withdrawn because trading is stopped.
+    Find out why trading is stopped.
+    """,
+)
+register(
+    "exec.exchangestatusmonitor",
+    """
+    5630 EXEC_EXCHANGE_DEGRADED WARN
+    The venue answers, with more errors or later than it should; nothing new is opened.
+    The exchange is having difficulties; new orders wait.
+    Nothing to do; it goes on by itself once the exchange has been healthy for a while.
+    5631 EXEC_EXCHANGE_RESTARTING WARN
+    The venue's engine restarts; it takes no orders.
+    The exchange is restarting; orders wait.
+    Nothing to do; a restart takes about two minutes.
+    5632 EXEC_EXCHANGE_POST_ONLY WARN
+    After a restart the venue takes only orders that rest.
+    The exchange takes only resting orders at the moment.
+    Nothing to do; it lasts two minutes.
+    5633 EXEC_EXCHANGE_CANCEL_ONLY WARN
+    The venue takes cancels and nothing else.
+    The exchange accepts only cancellations at the moment.
+    Watch the exchange's announcements.
+    5634 EXEC_EXCHANGE_DOWN HARD_REJECT
+    The venue takes nothing, or does not answer at all.
+    The exchange is out of order.
+    Watch the exchange's announcements; open orders cannot be relied upon.
+    5635 EXEC_EXCHANGE_COOLING WARN
+    The venue is well again, and has not been for long enough to go on.
+    The exchange has recovered; orders wait a little longer.
+    Nothing to do.
+    5636 EXEC_EXCHANGE_UNKNOWN WARN
+    Nobody has asked the venue for too long, so nobody knows how it is.
+    The state of the exchange is not known; new orders wait.
+    Check that the health check runs.
+    """,
+)
+register(
+    "exec.latencyprofiler",
+    """
+    5640 EXEC_LATENCY_OK INFO
+    The route answers within its budget.
+    Orders reach the exchange as fast as they should.
+    Nothing to do.
+    5641 EXEC_ROUTE_DEGRADED HARD_REJECT
+    The slowest answers of the route are beyond the limit: it counts as degraded.
+    Orders take far too long to reach the exchange.
+    Stop opening on this route; look at the network and at the exchange.
+    5642 EXEC_LATENCY_NO_DATA WARN
+    Too few answers of the route were measured lately to say anything.
+    The speed of the connection to the exchange is not known.
+    Check that the probes run.
+    5643 EXEC_FEED_LAGS WARN
+    News of our own orders arrive later than they should.
+    What is shown of your orders may be out of date.
+    Look at the user channel.
+    """,
+)
+register(
+    "exec.fillqualityanalyzer",
+    """
+    5650 EXEC_FILL_GOOD INFO
+    The fills were as good as intended: price, time and what the market did after.
+    Your orders traded well.
+    Nothing to do.
+    5651 EXEC_FILL_POOR WARN
+    Price, time and what the market did after make these fills worse than they should be.
+    Your orders traded worse than intended.
+    Look at the worst part of the score; widen the quotes or slow the strategy.
+    5652 EXEC_FILL_TOXIC WARN
+    The market moved against us after these fills by more than is allowed.
+    Whoever traded with you tends to know better.
+    Quote wider in this market, or not at all.
+    5653 EXEC_FILL_UNMEASURED INFO
+    Too few fills are old enough to be judged.
+    There is not enough trading yet to judge it.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #1aa48e2f
+register(
+    "gov.portfolio-sync",
+    """
+    7600 GOV_RECONCILE_UNKNOWN WARN
+    The venue's balances or orders could not be read, or are too old to compare with.
+    It is not known at the moment whether our records agree with the exchange.
+    Check the connection; until then rely on neither.
+    7601 GOV_RECONCILE_SETTLING INFO
+    Our books and the venue's differ by no more than what is on its way.
+    Our records differ from the exchange only by trades that are being settled.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #de5c0002
 register(
     "",
     """

@@ -47,6 +47,18 @@ class EventKind(IntEnum):
     SPLIT = 25  # size = micro-shares of both outcomes made from cash, aux = action id; size 0 = refused
     MERGE = 26  # size = micro-shares of both outcomes turned into cash, aux = action id; size 0 = refused
     CONVERT = 27  # size = micro-shares of NO converted in each market of the index set, price = that set; 0 = refused
+    FLAGS = 28  # size = Listed bits of this market: in force from here on
+
+
+class Listed(IntEnum):
+    """Bits of Market.flags: what the desk's lists and the venue's metadata hold against a market. 0 = nothing."""
+
+    UNVETTED = 1  # the lists could not be read for it: nobody knows what they say
+    BANNED = 2  # on the desk's blacklist
+    INELIGIBLE = 4  # its category is closed to this wallet
+    DISPUTED = 8  # its resolution was disputed before, or that of its like
+    NO_SOURCE = 16  # its rules name no source that it is resolved from
+    SINGLE_SOURCE = 32  # it is resolved from one feed only
 
 
 class Answer(IntEnum):

@@ -117,9 +117,11 @@ STEP = tuple(
     f"polytraders.engine.{name}" for name in ("step", "matching", "ledger", "book", "fees", "rules", "state", "kernels")
 )
 KERNEL_FAMILIES = ("intel", "discovery", "strategies", "risk", "execution")
+JUDGES = (*KERNEL_FAMILIES, "security")
+"""Families whose bots are functions of what they are given, inside the step or outside it."""
 PURE = (
     *STEP,
-    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in KERNEL_FAMILIES),
+    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in JUDGES),
 )
 
 WORLD = {
@@ -326,7 +328,7 @@ def test_no_two_test_files_share_a_name():
 
 
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
-ON_LOOPBACK = ("tests/venue/local/", "tests/desk/")
+ON_LOOPBACK = ("tests/venue/", "tests/desk/", "tests/run/")
 """Their tests talk to a server of their own; to any other machine conftest refuses the connection."""
 LOCAL_ONLY = {"tests/conftest.py": "closes the network", "tests/test_architecture.py": "names what it forbids"}
 

@@ -136,6 +136,40 @@ if JIT:
             raise numba.TypingError("window is for int64 vectors")
         return array(array, types.int64, types.int64), code
 
+    def _word_at(context, builder, vector, given, at):
+        made = context.make_array(vector)(context, builder, given)
+        return builder.bitcast(builder.gep(made.data, [at]), ir.IntType(64).as_pointer())
+
+    @numba.extending.intrinsic
+    def load_word(context, array, at):
+        """The 8 bytes from `array[at]` on of a byte vector as int64, little-endian, unchecked."""
+
+        def code(context, builder, signature, arguments):
+            return builder.load(_word_at(context, builder, signature.args[0], *arguments), align=1)
+
+        return types.int64(array, types.int64), code
+
+    @numba.extending.intrinsic
+    def store_word(context, array, at, word):
+        """Write an int64 to the 8 bytes from `array[at]` on of a byte vector, little-endian, unchecked."""
+
+        def code(context, builder, signature, arguments):
+            builder.store(arguments[2], _word_at(context, builder, signature.args[0], *arguments[:2]), align=1)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.int64), code
+
+    @numba.extending.intrinsic
+    def byte_width(context, word):
+        """Bytes that an int64, taken without sign, needs: 0 ... 8."""
+
+        def code(context, builder, signature, arguments):
+            bits = ir.IntType(64)
+            zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+            return builder.lshr(builder.sub(bits(71), zeros), bits(3))
+
+        return types.int64(types.int64), code
+
 else:
 
     def inline(function: Kernel) -> Any:
@@ -152,6 +186,18 @@ else:
     def window(array: Any, start: int, count: int) -> Any:
         """`array[start : start + count]`."""
         return array[start : start + count]
+
+    def load_word(array: Any, at: int) -> int:
+        """The 8 bytes from `array[at]` on of a byte vector as int64, little-endian."""
+        return array[at : at + 8].view("<i8")[0]
+
+    def store_word(array: Any, at: int, word: int) -> None:
+        """Write an int64 to the 8 bytes from `array[at]` on of a byte vector, little-endian."""
+        array[at : at + 8].view("<i8")[0] = word
+
+    def byte_width(word: int) -> int:
+        """Bytes that an int64, taken without sign, needs: 0 ... 8."""
+        return ((int(word) & (1 << 64) - 1).bit_length() + 7) // 8
 
     def njit(*args: Any, **options: Any) -> Any:
         """The identity: `POLYTRADERS_JIT=0`."""

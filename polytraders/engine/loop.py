@@ -183,6 +183,37 @@ def _feed(state, kernels, events, cursor, out):
     cursor[LOCAL] = at
 
 
+def _paper(venue, actions, events, cursor):
+    """The simulated venue in real time: actions leave, rows of the tape happen, and so does all that is due.
+
+    actions: ACTION[k], sent at their `ts`. events: EVENT[n], happening at their `ts_recv`, not before anything that has
+    happened already. cursor[UNTIL]: ns up to which time has passed. cursor[DONE] becomes 2 when a table is full.
+    """
+    venue = _borrowed_venue(venue)
+    core, n, until, at = venue.core[0], events.shape[0], cursor[UNTIL], 0
+    for i in range(actions.shape[0]):
+        send(core, venue.entry, venue.actions, actions[i])
+    while True:
+        t_tape = max(events[at].ts_recv, core.now) if at < n else FAR
+        flying = core.actions_head < core.actions_tail
+        t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
+        first = min(t_tape, core.due, t_arrival)
+        if first > until:
+            break
+        if t_tape == first:
+            observe(venue, events[at], t_tape)
+            at += 1
+        elif core.due == first:
+            expire(venue)
+        else:
+            arrive(venue)
+        waiting = core.answers_tail - core.answers_head
+        if core.full or waiting > RING - 64 or core.actions_tail - core.actions_head > RING - 64:
+            cursor[DONE] = 2
+            break
+    cursor[LOCAL] = at
+
+
 def _unsafe_row(markets, events, now, bots):
     """Index of the first row that the kernels, which index without bounds checks, must not see; -1 = none.
 
@@ -250,13 +281,14 @@ def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.nda
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """`backtest`, `feed`, `unsafe_row`, `venue_times` or `flush_repeats`: compiled, or from the cache, on first use.
+    """One of the functions named below: compiled, or loaded from the cache, on first use.
 
     Plain functions under POLYTRADERS_JIT=0.
     """
     function, signature, options = {
         "backtest": (_backtest, "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
+        "paper": (_paper, "venue actions events i1", {}),
         "unsafe_row": (_unsafe_row, "markets events int64 int64", {}),
         "venue_times": (_venue_times, "events i1 i1", {}),
         "flush_repeats": (flush_repeats, "state out", {}),
@@ -302,6 +334,7 @@ def _types() -> dict[str, Any]:
         "out": types.NamedTuple([vector(DECISION), vector(ACTION), vector(SAMPLE), vector(STAGED), i1], Out),
         "kernels": types.NamedUniTuple(i1, len(FAMILIES), Kernels),
         "events": vector(EVENT),
+        "actions": vector(ACTION),
         "markets": vector(s.MARKET),
         "i1": i1,
         "int64": int64,

@@ -101,6 +101,8 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
         row.taker_delay = getattr(info, "taker_delay", 0)  # logs from before it was known have none
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
+        # a description that does not say was not held against the lists
+        row.flags = getattr(info, "flags", rows.Listed.UNVETTED)
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
         row.best[:] = NO_BID, NO_ASK
@@ -194,9 +196,13 @@ def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "e
     refuse((kind < 1) | (kind > max(rows.EventKind)), "unknown event kind", "kind is one of rows.EventKind")
     refuse((market < -1) | (market >= len(infos)), "unknown market", f"market lies in -1 ... {len(infos) - 1}")
     whole = (market < 0) & ~np.isin(
-        kind, [rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN]
+        kind,
+        [
+            *(rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.CONFIG),
+            *(rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN),
+        ],
     )
-    refuse(whole, "a row for all markets of a kind that needs one", "market -1 only for clock, switch and feed rows")
+    refuse(whole, "a row for all markets of a kind that needs one", "market -1: clock, switch, config and feed rows")
     priced = (kind >= rows.EventKind.LEVEL) & (kind <= rows.EventKind.TRADE)
     grid = np.array([info.grid for info in infos], np.int64)[np.maximum(market, 0)]
     refuse(priced & ((price < 0) | (price > 10_000)), "price outside 0 ... 1", "0 <= price <= 10000 pips")

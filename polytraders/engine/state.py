@@ -26,6 +26,10 @@ SERIES = 2 * N_SLOTS + 1
 """Run-length series of a (bot, market): one a slot, one for "no slot", one a slot for reshapes."""
 VOLUME_CELLS = 25
 """24 hourly buckets and the hour number of the newest."""
+SENT_PERIOD = 300_000_000_000
+"""ns: orders sent are counted in periods of five minutes."""
+SENT_CELLS = 13
+"""An hour of them and the one that has only begun, so that no hour ever counts less than was sent in it."""
 N_PLAN = 2
 """Orders one intent may become."""
 MAX_ORDERS = 1 << 14
@@ -116,6 +120,7 @@ MARKET = np.dtype(
         ("widest_before", "<i8"),
         ("jump2", "<i8"),  # pips x 2, change of the mid from one decision to the next
         ("jump2_before", "<i8"),
+        ("flags", "<i8"),  # rows.Listed bits: what is held against it
     ]
 )
 
@@ -152,6 +157,8 @@ POSITION = np.dtype(
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
         ("no_unsettled", "<i8"),
         ("no_unsettled_cost", "<i8"),
+        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
+        ("sent", "<i8", (SENT_CELLS,)),  # orders sent in this market, by period
     ]
 )
 
@@ -190,6 +197,8 @@ ACCOUNT = np.dtype(
         ("recent_ts", "<i8"),
         ("open_orders", "<i8"),
         ("x", "<f8", (N_FEATURES,)),  # what discovery remembers across markets: ranks, thresholds
+        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
+        ("sent", "<i8", (SENT_CELLS,)),  # orders sent, by period
     ]
 )
 
@@ -433,6 +442,28 @@ def records(dtype: np.dtype, n: int | tuple[int, ...]) -> np.ndarray:
 def as_rows(array: np.ndarray) -> np.ndarray:
     """The same memory with elements that Python reads as `row.field`."""
     return array.view(np.dtype((Row, np.dtype((np.void, array.dtype)))))
+
+
+@njit
+def count_sent(record, now):
+    """One order was sent at `now` (ns). record: the account or a position."""
+    period = now // SENT_PERIOD
+    gone = min(period - record.sent_period, SENT_CELLS)
+    for k in range(gone):
+        record.sent[(period - k) % SENT_CELLS] = 0
+    if gone > 0:
+        record.sent_period = period
+    record.sent[period % SENT_CELLS] += 1
+
+
+@njit
+def sent_within_hour(record, now):
+    """Orders sent in the 60 to 65 minutes before `now` (ns). record: the account or a position."""
+    past = now // SENT_PERIOD - record.sent_period  # periods that have begun since anything was sent
+    total = 0
+    for k in range(SENT_CELLS - max(past, 0)):
+        total += record.sent[(record.sent_period - k) % SENT_CELLS]
+    return total
 
 
 @njit

@@ -60,6 +60,7 @@ from polytraders.engine.state import (
     N_CHAIN,
     N_CHANGED,
     N_DECISIONS,
+    N_PARAMS,
     N_SAMPLES,
     N_SLOTS,
     PENDING_CANCEL,
@@ -67,6 +68,7 @@ from polytraders.engine.state import (
     WANT_NOTHING,
     WANT_QUOTE,
     WATCH,
+    count_sent,
     records,
     two_sided,
 )
@@ -580,6 +582,8 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
+    count_sent(account, market.now)
+    count_sent(position, market.now)
     account.open_orders += 1
     position.open_orders += 1
     _decay_recent(account, market.now)
@@ -1199,6 +1203,13 @@ def _on_sets(account, markets, positions, market, event):
 
 
 @inline
+def _configure(state, event):
+    """Put a value into a bot's parameter slot. A row for a bot or a slot that is not there changes nothing."""
+    if 0 <= event.aux < state.clock[0].n_bots and 0 <= event.price < N_PARAMS:
+        state.params[event.aux].v[event.price] = event.size
+
+
+@inline
 def consume(state, out, event):
     """Take in one event row. The caller has run every decision time before it: see `decides_before`."""
     clock = state.clock[0]
@@ -1212,6 +1223,8 @@ def consume(state, out, event):
             state.account[0].switch = event.size
             if event.size == 0:  # only a person clears what has latched
                 state.account[0].halted = state.account[0].halted_ts = 0
+        elif kind == EventKind.CONFIG:
+            _configure(state, event)
         for i in range(clock.n_markets):
             if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
                 state.markets[i].feed_up = kind == EventKind.FEED_UP
@@ -1236,7 +1249,7 @@ def consume(state, out, event):
     elif kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
         market.feed_up = kind == EventKind.FEED_UP
     elif kind == EventKind.CONFIG:
-        state.params[event.aux].v[event.price] = event.size
+        _configure(state, event)
     elif kind == EventKind.FEES:
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
     elif kind == EventKind.TAKER_DELAY:
@@ -1248,11 +1261,15 @@ def consume(state, out, event):
         redeem(state.account[0], state.positions[event.market])
         market.redeeming = 0
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind == EventKind.FLAGS:
+        market.flags = event.size
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     if event.flags & Flag.LAST:
-        answer = kind >= EventKind.ORDER_ACK and (kind <= EventKind.CANCEL or kind >= EventKind.SPLIT)
+        answer = kind >= EventKind.ORDER_ACK and (
+            kind <= EventKind.CANCEL or EventKind.SPLIT <= kind <= EventKind.CONVERT
+        )
         # Without a grid and without latency an answer is there 1 ns after the decision that caused it: to decide upon
         # it at once could go on for ever, so it waits for the next message.
         if not answer or clock.interval > 0 or event.ts_recv > market.prev_now + LEAST_RESPONSE:

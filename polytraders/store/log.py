@@ -5,7 +5,8 @@ A run's folder holds `manifest.json`, `segment-000000.log` ... and, once the run
 =============  ===========================================================================================
 segment        64-byte head (index, number of its first record, hash of the chain before it), then records
 record         64-byte head (kind, length, number, rows, CRC32C of the payload, first and last seq, first
-               ts, CRC32C of the head itself), then the payload: rows of `rows` dtypes as they are in memory
+               ts, CRC32C of the head itself), then the payload: rows of `rows` dtypes as they are in memory,
+               or PACKED (`store.packing`)
 chain          h[0] = SHA-256(manifest.json); h[k+1] = SHA-256(head of segment k incl. h[k], the head of each
                of its records, and the payload of each record that is SEALED). The last h is the *log hash*
 summary.json   what the run says of itself, counts and log hash, under a SHA-256 of its own
@@ -45,8 +46,12 @@ import orjson
 from polytraders import rows
 from polytraders.errors import DamageError, PolytradersError, UsageError
 
-FORMAT = 1
-"""Version of the layout described above."""
+FORMAT = 2
+"""Version of the layout described above. 1 had no packed records."""
+READABLE = (1, 2)
+"""Versions that this program reads."""
+PACK_FROM = 64
+"""Rows from which on a record is packed: a live session's few rows at a time are left as they are."""
 SEGMENT_BYTES = 64 << 20
 """A segment is closed when the next record would take it beyond this; one larger record stands alone."""
 QUEUE_RECORDS = 16
@@ -80,6 +85,8 @@ SEALED = 1
 """Bit of a record's flags: its payload is in the SHA-256 chain, not only its CRC32C."""
 MORE = 2
 """Bit of a record's flags: the batch goes on with the next record."""
+PACKED = 4
+"""Bit of a record's flags: its payload is a packing of its rows."""
 
 # magic, kind, flags, length, number, rows, crc of payload, first seq, last seq, first ts, reserved | crc of these
 _HEAD = struct.Struct("<4sHHQQIIqqqI")
@@ -231,6 +238,7 @@ class LogWriter:
         self._error: BaseException | None = None
         self._progress = threading.Condition()
         self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(waiting)
+        self._packed = np.empty(0, np.uint8)
         self._chain = chain
         self._next_segment()
         self._thread = threading.Thread(target=self._run, name="run-log", daemon=True)
@@ -426,7 +434,7 @@ class LogWriter:
             self._next_segment()
 
     def _write(self, kind: RecordKind, payload: Any) -> None:
-        parts, count = self._record(kind, payload, self.written, 0)
+        parts, count = self._record(kind, payload, self.written, 0, pack=True)
         self._make_room(sum(len(part) for part in parts))
         self._put(*parts)
         self._count(kind, parts, count)
@@ -441,19 +449,28 @@ class LogWriter:
         for kind, parts, count in made:
             self._count(kind, parts, count)
 
-    def _record(self, kind: RecordKind, payload: Any, number: int, flags: int) -> tuple[tuple[Any, Any], int]:
-        """((head, payload) as bytes, rows) of one record."""
+    def _record(
+        self, kind: RecordKind, payload: Any, number: int, flags: int, pack: bool = False
+    ) -> tuple[tuple[Any, Any], int]:
+        """((head, payload) as bytes, rows) of one record. pack: the payload may stand in the buffer that the next
+        call uses again."""
         count, first_seq, last_seq, first_ts = 1, 0, 0, 0
+        if kind in self._sealed_kinds:
+            flags |= SEALED
         if kind in DTYPES:
             count = len(payload)
             first_seq, last_seq = int(payload["seq"][0]), int(payload["seq"][-1])
             first_ts = int(payload[TIME_FIELD[kind]][0])
-            payload = payload.view(np.uint8, np.ndarray)
             self._last_seq = last_seq
+            if pack and count >= PACK_FROM:
+                flags |= PACKED
+                payload = self._pack(payload)
+            else:
+                payload = payload.view(np.uint8, np.ndarray)
         head = _HEAD.pack(
             _HEAD_MAGIC,
             kind,
-            flags | (SEALED if kind in self._sealed_kinds else 0),
+            flags,
             len(payload),
             number,
             count,
@@ -472,6 +489,15 @@ class LogWriter:
             self._chain.update(payload)
         self._rows[kind] += count
         self.written += 1
+
+    def _pack(self, table: np.ndarray) -> np.ndarray:
+        """The rows packed, in a buffer that the next call uses again."""
+        from polytraders.store import packing  # its kernels need numba: not for reading a summary
+
+        needed = packing.room(packing.SHAPES[np.dtype((np.void, table.dtype))], len(table))
+        if len(self._packed) < needed:
+            self._packed = np.empty(needed, np.uint8)
+        return packing.pack(table, self._packed)
 
     def _next_segment(self) -> None:
         if self._fd >= 0:
@@ -555,6 +581,19 @@ def _read_json(path: Path) -> tuple[bytes, dict[str, Any]]:
     return data, value
 
 
+def _wrong_format(manifest: dict[str, Any]) -> str:
+    return f"has format {manifest.get('format')}; this program reads {' and '.join(map(str, READABLE))}"
+
+
+def _rows_of(payload: np.ndarray, kind: RecordKind, count: int, packed: bool) -> np.ndarray | None:
+    """A record's rows, None when its payload does not hold so many."""
+    if packed:
+        from polytraders.store.packing import unpack
+
+        return unpack(payload, DTYPES[kind], count)
+    return payload.view(DTYPES[kind]) if len(payload) == count * DTYPES[kind].itemsize else None
+
+
 class _Walk:
     """One pass over a run's segments: yields records, raises `_Bad` at the first that is not as written.
 
@@ -566,8 +605,8 @@ class _Walk:
     def __init__(self, folder: Path, *, hashed: bool, closed: bool, start: Position | None = None):
         self.folder, self.hashed, self.closed, self.start = folder, hashed, closed, start
         self.manifest_bytes, self.manifest = _read_json(folder / "manifest.json")
-        if self.manifest.get("format") != FORMAT:
-            raise _Bad(f"has format {self.manifest.get('format')}; this program reads {FORMAT}", file="manifest.json")
+        if self.manifest.get("format") not in READABLE:
+            raise _Bad(_wrong_format(self.manifest), file="manifest.json")
         self.segments = 0
         while segment_path(folder, self.segments).exists():
             self.segments += 1
@@ -640,9 +679,9 @@ class _Walk:
             raise _Bad("the record's payload is damaged", torn=last and not data[end:].any(), **place)
         table, note = None, None
         if kind in DTYPES:
-            if length != count * DTYPES[kind].itemsize:
+            table = _rows_of(payload, kind, count, bool(flags & PACKED))
+            if table is None:
                 raise _Bad("the record's length is not that of its rows", **place)
-            table = payload.view(DTYPES[kind])
             self.last_seq = final
         else:
             try:
@@ -697,7 +736,7 @@ def _sentence(bad: _Bad) -> str:
 
 
 class RunLog:
-    """A run as it was recorded. Records are mapped, not read: an array is copied only where several are joined.
+    """A run as it was recorded. What is not packed is mapped, not read, and copied only where several are joined.
 
     Attributes
     ----------
@@ -763,8 +802,8 @@ def read_log(folder: Path | str, *, allow_torn: bool = False) -> RunLog:
         )
     try:
         _, manifest = _read_json(folder / "manifest.json")
-        if manifest.get("format") != FORMAT:
-            raise _Bad(f"has format {manifest.get('format')}; this program reads {FORMAT}", file="manifest.json")
+        if manifest.get("format") not in READABLE:
+            raise _Bad(_wrong_format(manifest), file="manifest.json")
         return RunLog(folder, manifest, _read_summary(folder), allow_torn)
     except _Bad as bad:
         raise _damage(folder, bad) from None

@@ -14,8 +14,8 @@ Invariants
     V3  a timeout is not a rejection: an outcome that is not known is looked up by the order's digest, never posted
         again; until it is known nothing is emitted
     V4  rows are emitted on the event loop's thread, in the order in which the venue's news may be applied
-    V5  a fill of an order that takes carries Flag.MORE, and the order ends with a CANCEL: it may trade more shares than
-        were asked for, since a taking buy spends its money
+    V5  where a taking buy spends its money, and so may trade more shares than were asked for, its fills carry Flag.MORE
+        and a CANCEL ends it
     V6  no CANCEL is emitted before every fill of the order
     V7  a venue that cannot be asked says so (`Refused`); no balance or position is ever made up
 """
@@ -47,9 +47,7 @@ class Request:
 
     action: np.void  # rows.ACTION, a copy
     key: str  # submits: the order's digest, its id at the venue; cancels: that of the order to cancel; else ""
-    body: Any = field(
-        default=None, repr=False
-    )  # what the venue's implementation sends; never logged, it holds signatures
+    body: Any = field(default=None, repr=False)  # what the implementation sends; never logged, it holds signatures
     refused: str = ""  # denied locally: reason code; `send` then sends nothing and emits ORDER_REJECT
     why: str = ""  # what was refused and how to mend it
 

@@ -47,7 +47,7 @@ def run(tmp_path_factory):
     with LogWriter(folder, manifest) as writer:
         simulation = simulate(events, given.markets, pipeline, venue=venue, sink=LogSink(writer), **options)
         writer.flush()
-        writer.close(summarise(simulation, pipeline))
+        writer.close(summarise(simulation, pipeline) | {"flushed": True})
     return folder
 
 

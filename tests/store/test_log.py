@@ -453,9 +453,9 @@ def test_verification_of_what_is_no_run_fails_without_a_traceback(tmp_path: Path
 
 
 def test_a_log_of_a_newer_format_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_log, "FORMAT", 2)
+    monkeypatch.setattr(run_log, "FORMAT", 3)
     small_run(tmp_path / "r")
     monkeypatch.undo()
-    with pytest.raises(DamageError, match="format 2"):
+    with pytest.raises(DamageError, match="format 3"):
         read_log(tmp_path / "r")
-    assert "format 2" in verify_log(tmp_path / "r").message
+    assert "format 3" in verify_log(tmp_path / "r").message

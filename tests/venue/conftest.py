@@ -28,9 +28,9 @@ def start() -> Callable[..., Any]:
 @pytest.fixture(autouse=True)
 def _calm(request: pytest.FixtureRequest) -> Iterator[None]:
     """Faults and modes of a shared venue do not outlive their test."""
+    served = request.getfixturevalue("venue") if "venue" in request.fixturenames else None
     yield
-    if "venue" in request.fixturenames:
-        served = request.getfixturevalue("venue")
+    if served is not None:
         served.admin("/faults", "DELETE")
         served.admin("/mode", mode="normal")
         served.admin("/geoblock", blocked=False)

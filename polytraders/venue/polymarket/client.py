@@ -189,6 +189,16 @@ class Client:
             return None
         return said * 1_000_000_000 + 500_000_000 - (self.clock() - start) // 2, trip
 
+    async def public(self, path: str, **query: str) -> Answer:
+        """A read that needs no key."""
+        answer = await self.ask("GET", path, query=query or None, signed=False)
+        assert answer is not None
+        return answer
+
+    async def login(self, method: str, path: str, headers: dict[str, str]) -> Answer:
+        """A request under L1 headers, which create or derive API credentials."""
+        return await self._exchange(method, self.hosts.rest + path, None, None, headers)
+
     async def tick_size(self, token: str) -> Answer:
         answer = await self.ask("GET", "/tick-size", query={"token_id": token}, signed=False)
         assert answer is not None

@@ -67,7 +67,8 @@ PERSISTENT = 3
 TICK = 0.05
 """s between two looks at the clock."""
 BOOK_KINDS = frozenset({"book", "price_change", "tick_size_change", "none"})
-"""Messages without which our book may be wrong."""
+BOOK_FIELDS = frozenset({"bids", "asks", "price_changes", "changes", "new_tick_size"})
+"""Messages without which our book may be wrong: by their type, or by what they carry under a type nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class MarketStream:
         self.patience = patience or Patience()
         self.counts: Counter[str] = Counter()
         self.samples: dict[str, str] = {}
-        self.normaliser = Normaliser(Registry([]), gap=2**62)
+        self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)
         self._followed: list[_Followed] = []
         self._by_condition: dict[str, _Followed] = {}
         self._shards: list[_Shard] = []
@@ -177,6 +178,8 @@ class MarketStream:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
             self._runner = None
+        if self._failure is not None:
+            raise self._failure
 
     async def run(self) -> None:
         """Follow the markets until cancelled. Whatever ends it leaves every market down."""
@@ -270,9 +273,8 @@ class MarketStream:
             return
         try:
             self.emit(News(rows, note={"feed": notes} if notes else {}))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the stream ends with it
             self._failure = self._failure or error
-            raise
 
     def check(self) -> None:
         """Raise what made the stream fail, if it did."""
@@ -299,9 +301,10 @@ class MarketStream:
         self.counts[code] += len(fresh)
         self.samples.setdefault(code, why)
         named = [one.info.condition_id for one in fresh]
-        self._note({"event_type": "feed_down", "markets": named, "code": code, "why": why[:240]}, loud=True)
+        self._notes.append({"event_type": "feed_down", "markets": named, "code": code, "why": why[:240]})
         now = time.monotonic()
-        for one in fresh:
+        for one, condition in zip(fresh, named, strict=True):  # a message each: their rows end with Flag.LAST
+            self._note({"event_type": "feed_down", "markets": [condition], "code": code, "why": why[:240]})
             one.differs, one.times, one.absent = frozenset(), 0, 0
             one.losses = one.losses + 1 if one.up_at and now - one.up_at < 60 else 1
         self._changed.set()
@@ -448,9 +451,7 @@ class MarketStream:
         """What findings about a message mean for the trust in the books."""
         for finding in findings:
             if finding.kind in (Problem.MALFORMED, Problem.UNKNOWN_TOKEN, Problem.UNKNOWN_TYPE):
-                kind = str(frame.get("event_type"))
-                shaped = ("bids" in frame and "asks" in frame) or "price_changes" in frame or "changes" in frame
-                if kind not in BOOK_KINDS and not shaped:
+                if str(frame.get("event_type") or "none") not in BOOK_KINDS and BOOK_FIELDS.isdisjoint(frame):
                     continue
                 lost = self._mentioned(frame)
                 if not lost and finding.kind is Problem.UNKNOWN_TOKEN:
@@ -604,8 +605,8 @@ class MarketStream:
                     self._kick(shard, "INTEL_FEED_SILENT", f"no data, and {why}")
                     return True
                 self._lose([one], "INTEL_BOOK_DISAGREES", why)
-        if equal:
-            self._note({"event_type": "confirmed", "markets": equal})
+        for condition in equal:
+            self._note({"event_type": "confirmed", "markets": [condition]})
         self.counts["books_confirmed"] += len(equal)
         return wrong
 

@@ -81,7 +81,7 @@ class SignalStream:
         self.patience = patience or Patience()
         self.counts: Counter[str] = Counter()
         self.topics = tuple(dict.fromkeys(name.partition("/")[0] for name in numbers))
-        self.normaliser = Normaliser(Registry([]), gap=2**62)
+        self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)
         self._state: dict[str, dict[str, Any]] = {
             topic: {"up": False, "since": 0, "last": 0, "epoch": 0, "error": ""} for topic in self.topics
         }
