@@ -2442,7 +2442,7 @@ register(
     """,
 )
 
-# %% ../nbs/01_reasons.ipynb #5e7e6232
+# %% ../nbs/01_reasons.ipynb #de5c0002
 register(
     "",
     """
