@@ -116,10 +116,10 @@ class _Card:
             layout=widgets.Layout(border="1px solid #8886", padding="8px 12px", margin="6px 0"),
         )
 
-    def show(self, one: dict[str, Any], now: int) -> None:
+    def show(self, one: dict[str, Any], now: int, names: Mapping[str, str]) -> None:
         lines = [
             f"<tr><td class='dim'>{escape(name)}</td><td style='white-space:normal'>{escape(value)}</td></tr>"
-            for name, value in views.intent_lines(one, now)
+            for name, value in views.intent_lines(one, now, names)
         ]
         self.text.value = html(f"<table>{''.join(lines)}</table>")
 
@@ -145,12 +145,12 @@ def approvals(url: str | None = None, settings: str | None = None) -> Panel:
 
     def draw(desk: Database, now: int) -> None:
         store.expire(desk, now)
-        waiting = store.intents(desk)
+        waiting, names = store.intents(desk), views.market_names(desk)
         for id_ in known.keys() - {one["trade_intent_id"] for one in waiting}:
             del known[id_]
         for one in waiting:
             card = known.setdefault(one["trade_intent_id"], _Card(one, answered))
-            card.show(one, now)
+            card.show(one, now, names)
         children = tuple(known[one["trade_intent_id"]].box for one in waiting)
         if children != cards.children or not children:
             cards.children = children or (widgets.HTML(html("<span class='dim'>Nothing waits for an answer.</span>")),)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from polytraders import units
 from polytraders.store.desk import board, expire, intents, runs, switches, utilisation
 from polytraders.store.sql import Database
 
+Lines = list[tuple[str, str]]
 CLOSEST = 5
 """How many limits the status names."""
 
@@ -43,12 +46,19 @@ def health_view(desk: Database, now: int) -> dict[str, Any]:
     return {"status": state, "silent": silent, "failed": failed, "down": down, "armed": armed}
 
 
-def intent_lines(one: dict[str, Any], now: int) -> list[tuple[str, str]]:
-    """A trade intent in words, line by line: what a person reads before they answer."""
+def market_names(desk: Database) -> dict[str, str]:
+    """Condition id -> the market's question (or slug), of the markets that runs told of."""
+    named = {row["name"]: row.get("question") or row.get("slug") for row in board(desk, "markets")}
+    return {market: str(name) for market, name in named.items() if name}
+
+
+def intent_lines(one: dict[str, Any], now: int, names: Mapping[str, str] = MappingProxyType({})) -> Lines:
+    """A trade intent in words, line by line: what a person reads before they answer. names: of markets."""
     document, figures = one["document"], one["figures"]
     order = document["intent"]
     lines = [("Intent", one["trade_intent_id"]), ("Type", one["type"]), ("Status", f"{one['status']} ({one['code']})")]
-    lines += [("Run", one["run_id"]), ("Portfolio", one["portfolio_id"]), ("Market", one["condition_id"])]
+    lines += [("Question", names[one["condition_id"]])] if one["condition_id"] in names else []
+    lines += [("Market", one["condition_id"]), ("Run", one["run_id"]), ("Portfolio", one["portfolio_id"])]
     if order:
         rest = ", post only" if order["post_only"] else ""
         lines.append(("Order", f"{order['side']} {order['outcome']} {order['order_type']}{rest}"))

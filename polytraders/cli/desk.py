@@ -172,15 +172,15 @@ def show_intent(ref: IntentRef, database: Url = None, as_json: Json = False) -> 
     """Show one trade intent whole: order, reason, edge, risk checks, answers."""
     import time
 
-    from polytraders.api.views import intent_lines
+    from polytraders.api.views import intent_lines, market_names
     from polytraders.store.desk import find, intent
 
     with desk_of(database) as desk:
-        one = intent(desk, find(desk, ref))
+        one, names = intent(desk, find(desk, ref)), market_names(desk)
     if as_json:
         print_json(one)
     else:
-        _print("\n".join(f"{name + ':':<14}{value}" for name, value in intent_lines(one, time.time_ns())))
+        _print("\n".join(f"{name + ':':<14}{value}" for name, value in intent_lines(one, time.time_ns(), names)))
 
 
 @intents_app.command("approve")

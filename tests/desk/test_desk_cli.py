@@ -32,7 +32,14 @@ def waiting(here):
     now = time.time_ns()
     propose(here, [made(now=now, policy=LONG)], now)
     put_run(here, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=now)
-    market = {"slug": "will-it-rain", "status": "OPEN", "in_scope": True, "bid": "0.51", "ask": "0.52"}
+    market = {
+        "slug": "will-it-rain",
+        "question": "Will it rain?",
+        "status": "OPEN",
+        "in_scope": True,
+        "bid": "0.51",
+        "ask": "0.52",
+    }
     topics = {
         "account": {"account": {"equity": "1003.5", "cash": "900"}},
         "markets": {MARKET: market},
@@ -57,7 +64,12 @@ def told(*arguments, code=0, **environment):
 def test_a_trade_intent_is_listed_shown_and_approved(waiting):
     assert ID in call("intents", "list")
     shown = call("intents", "show", ID[:16])
-    for line in ("Edge:         +800 bps (model 0.6, market 0.52)", "Size:         10 shares, 5.2 pUSD", "all passed"):
+    for line in (
+        "Question:     Will it rain?",
+        "Edge:         +800 bps (model 0.6, market 0.52)",
+        "Size:         10 shares, 5.2 pUSD",
+        "all passed",
+    ):
         assert line in shown
     answer = told("intents", "approve", ID, "--comment", "fine")
     assert answer["ok"] and answer["status"] == "APPROVED"
