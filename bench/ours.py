@@ -21,6 +21,7 @@ import numpy as np
 from bench import bare, stream, twin
 from polytraders import units
 from polytraders.engine import book as bk
+from polytraders.engine.state import per_market
 
 REPEATS = 7
 WARM_UP = 20_000
@@ -129,7 +130,7 @@ def replay_book(rows: np.ndarray, markets: int) -> tuple[list[float], np.ndarray
     seconds = []
     for _ in range(REPEATS + 1):
         table, cells = twin.markets(markets)
-        book_cells = np.zeros(cells, np.int64)
+        book_cells = per_market(np.int64, cells)
         began = time.perf_counter()
         bk.replay(book_cells, table, rows)
         seconds.append(time.perf_counter() - began)

@@ -16,7 +16,7 @@ from polytraders import units
 from polytraders.engine import book as bk
 from polytraders.engine import matching as mt
 from polytraders.engine.jit import borrow, inline, njit
-from polytraders.engine.state import MARKET, MAX_ORDERS, records
+from polytraders.engine.state import MARKET, MAX_ORDERS, per_market, records
 from polytraders.rows import ACTION, POST_ONLY, ActionKind, EventKind, OrderType, Outcome, Side
 
 INTERVAL = 100 * units.NS_PER_MS
@@ -30,7 +30,7 @@ FREE, SENT, LIVE, CANCELLING = 0, 1, 2, 3
 
 def markets(n: int, tick: int = TICK) -> tuple[np.ndarray, int]:
     """(MARKET[n], cells): markets of a grid of `tick` pips without fees or minimum size, their books in a row."""
-    table = records(MARKET, n)
+    table = per_market(MARKET, n)
     levels, recip = bk.geometry(tick)
     table["id"], table["offset"] = np.arange(n), np.arange(n) * 2 * levels
     table["grid"] = table["tick"] = tick

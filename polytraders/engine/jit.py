@@ -98,20 +98,25 @@ if JIT:
 
         return array(array, types.StarArgTuple.from_types(shape)), code
 
-    @numba.extending.intrinsic
-    def prefetch(context, array, index):
-        """Have the cache fetch `array[index]` of a borrowed vector; an index beyond the end does no harm."""
+    @numba.extending.intrinsic(prefer_literal=True)
+    def prefetch(context, array, index, offset, lines):
+        """Have the cache fetch `lines` (a constant) lines of 64 bytes of a borrowed array, from `offset` bytes behind
+        the beginning of its `index`-th element, or row, on. Beyond the end it does no harm."""
 
         def code(context, builder, signature, arguments):
             made = context.make_array(signature.args[0])(context, builder, arguments[0])
-            pointer = builder.bitcast(builder.gep(made.data, [arguments[1]]), cgutils.voidptr_t)
+            start = builder.bitcast(made.data, cgutils.voidptr_t)
+            stride = cgutils.unpack_tuple(builder, made.strides)[0]
+            start = builder.gep(start, [builder.add(builder.mul(stride, arguments[1]), arguments[2])])
             word = ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
             fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(fetch, [pointer, word(0), word(3), word(1)])  # to read, keep it near, data
+            for line in range(signature.args[3].literal_value):
+                pointer = builder.gep(start, [context.get_constant(types.intp, 64 * line)])
+                builder.call(fetch, [pointer, word(0), word(3), word(1)])  # to read, keep it near, data
             return context.get_dummy_value()
 
-        return types.void(array, types.int64), code
+        return types.void(array, types.int64, types.int64, lines), code
 
     @numba.extending.intrinsic
     def window(context, array, start, count):
@@ -180,7 +185,7 @@ else:
         """The identity."""
         return array
 
-    def prefetch(array: Any, index: int) -> None:
+    def prefetch(array: Any, index: int, offset: int, lines: int) -> None:
         """Nothing."""
 
     def window(array: Any, start: int, count: int) -> Any:

@@ -95,7 +95,7 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
             if min(t_venue, core.due) > ahead:
                 break
             if t_venue <= core.due:
-                prefetch(events, venue_at + PREFETCH)
+                prefetch(events, venue_at + PREFETCH, 0, 1)
                 observe(venue, events[venue_at if straight else order[venue_at]], t_venue)
                 venue_at += 1
             else:

@@ -76,6 +76,7 @@ from polytraders.engine.state import (
     MAX_UNSETTLED,
     POSITION,
     UNSETTLED,
+    per_market,
     records,
 )
 from polytraders.reasons import Code
@@ -208,17 +209,19 @@ def new_venue(
     core["settlement_delay"], core["ghost_rate"], core["ghost_seed"] = settlement_delay, ghost_rate, ghost_seed
     core["provisional"] = int(settlement_delay > 0 or ghost_rate > 0)
     account["cash"] = account["deposits"] = cash
-    own = records(MARKET, len(markets))
+    own = per_market(MARKET, len(markets))
     own[:] = markets
+    spans = per_market(np.int64, (len(markets), SPANS))
+    spans[:] = FAR, -1, FAR, 0, FAR, -1, 1, 0
     return Venue(
         core=core,
         account=account,
         markets=own,
-        positions=records(POSITION, len(markets)),
-        book=np.zeros(cells, np.int64),
+        positions=per_market(POSITION, len(markets)),
+        book=per_market(np.int64, cells),
         orders=records(RESTING, MAX_ORDERS),
         heads=np.full(len(markets), -1, np.int64),
-        spans=np.tile(np.array([FAR, -1, FAR, 0, FAR, -1, 1, 0]), (len(markets), 1)),
+        spans=spans,
         actions=records(ACTION, RING),
         answers=records(EVENT, RING),
         entry=np.atleast_1d(np.asarray(entry_latency, np.int64)),

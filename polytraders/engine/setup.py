@@ -93,7 +93,7 @@ def severity_table() -> np.ndarray:
 
 def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
     """Fresh MARKET rows with their book geometry, and the number of book cells they need."""
-    markets, offset = s.records(s.MARKET, len(infos)), 0
+    markets, offset = s.per_market(s.MARKET, len(infos)), 0
     groups: dict[str, int] = {}
     events: dict[str, list[int]] = {}
     for i, info in enumerate(infos):
@@ -170,21 +170,23 @@ def new_state(
     for i, bot in enumerate(pipeline.bots):
         params["v"][i] = bot.params
         bots[i].mode, bots[i].warned = bot.mode, int(bot.warned)
+    slots = s.per_market(np.int64, (n, s.N_SLOTS))
+    slots[:] = -1
     return s.State(
         clock=clock,
         account=account,
         markets=markets,
-        positions=s.records(s.POSITION, n),
-        book=np.zeros(cells, np.int64),
-        volume=np.zeros((n, s.VOLUME_CELLS), np.int64),
+        positions=s.per_market(s.POSITION, n),
+        book=s.per_market(np.int64, cells),
+        volume=s.per_market(np.int64, (n, s.VOLUME_CELLS)),
         orders=s.records(s.ORDER, s.MAX_ORDERS),
         free=np.arange(s.MAX_ORDERS - 1, -1, -1, dtype=np.int64),
-        slots=np.full((n, s.N_SLOTS), -1, np.int64),
-        taking=np.zeros((n, s.N_SLOTS), np.int64),
-        memory=np.zeros((n, s.N_MEMORY)),
+        slots=slots,
+        taking=s.per_market(np.int64, (n, s.N_SLOTS)),
+        memory=s.per_market(np.float64, (n, s.N_MEMORY)),
         params=params,
         bots=bots,
-        repeats=s.records(s.REPEAT, (n, s.SERIES, b)),
+        repeats=s.per_market(s.REPEAT, (n, s.SERIES, b)),
         severity=severity_table(),
         dirty=np.zeros(2 * n + 16, np.int64),
         wakes=np.zeros((4 * n + 16, 2), np.int64),

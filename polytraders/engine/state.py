@@ -9,6 +9,7 @@ A snapshot of the state is the bytes of these arrays and the seq of the last eve
 
 from __future__ import annotations
 
+import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,10 @@ N_PLAN = 2
 """Orders one intent may become."""
 MAX_ORDERS = 1 << 14
 """Rows of the order table: open orders at one time."""
+LINE = 64
+"""Bytes of a cache line."""
+HUGE = 1 << 21
+"""Bytes of a large page of memory."""
 LEAST_RESPONSE = 1
 """ns: an answer is later than the decision that caused it, or a log of events alone could not say which came first."""
 
@@ -63,39 +68,41 @@ WATCH = 15_000_000_000
 # Market.flow_state
 BENIGN, TOXIC, INFORMED = 0, 1, 2
 
-MARKET = np.dtype(
+
+def _lines(fields: list[tuple]) -> np.dtype:
+    """A record that begins and ends with a cache line. Of MARKET and POSITION there is one a market: with thousands of
+    them most of a decision's time is waiting for such lines, so what one event or decision touches stands together."""
+    plain = np.dtype(fields)
+    names = plain.names
+    return np.dtype(
+        {
+            "names": names,
+            "formats": [plain.fields[name][0] for name in names],
+            "offsets": [plain.fields[name][1] for name in names],
+            "itemsize": -(-plain.itemsize // LINE) * LINE,
+        }
+    )
+
+
+MARKET = _lines(
     [
-        # identity and rules
+        # identity and book geometry (see engine.book): level i stands for price i * grid
         ("id", "<i8"),  # index in the run's market table
-        ("group", "<i8"),  # neg-risk event index, -1 = none
-        ("group_next", "<i8"),  # the next market of the same event, a ring; itself when alone
-        ("tick", "<i8"),  # pips, in force now
-        ("min_size", "<i8"),  # micro-shares
-        ("fee_rate", "<i8"),  # ppm
-        ("fee_exponent", "<i8"),
-        ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
-        ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
-        ("end_ts", "<i8"),  # ns, scheduled close, 0 = unknown
-        ("status", "<i8"),  # rows.Status
-        ("payout", "<i8"),  # pips per YES share once RESOLVED, else -1
-        ("redeeming", "<i8"),  # 1 = RESOLVED, and what it pays us is not cash yet
-        # book geometry (see engine.book): level i stands for price i * grid
-        ("grid", "<i8"),  # pips
         ("recip", "<i8"),  # 2^32 / grid rounded up: price -> level without a division
         ("levels", "<i8"),
         ("offset", "<i8"),
         ("best", "<i8", (2,)),  # ranks of the best levels as of the last row: engine.book.bid and ask read them
-        # top of book, as of the decision
-        ("bid_level", "<i8"),  # -1 = none
-        ("ask_level", "<i8"),
-        ("best_bid", "<i8"),  # pips, -1 = none
-        ("best_ask", "<i8"),  # pips, -1 = none
-        ("bid_size", "<i8"),  # micro-shares
-        ("ask_size", "<i8"),  # micro-shares
         ("book_ts", "<i8"),  # ns, ts_recv of the last book row, 0 = never
         ("event_ts", "<i8"),  # ns, ts_event of the last book row
-        ("feed_up", "<i8"),  # 1 = market data is live
+        # decision clock
+        ("dirty", "<i8"),  # 1 = something changed since the last decision
+        ("wake", "<i8"),  # ns, decide again at this time though nothing changes; 0 = no
+        ("queued", "<i8"),  # ns, the entry in State.wakes that counts, not later than wake; 0 = none
+        ("now", "<i8"),  # ns, time of the decision being made
+        ("prev_now", "<i8"),  # ns, time of the previous one, 0 = first
+        ("volume_24h", "<i8"),  # micro-pUSD traded in the last 24 hourly buckets
         ("mark2", "<i8"),  # last two-sided best_bid + best_ask, pips; 0 = never. mid = mark2 / 2
+        ("feed_up", "<i8"),  # 1 = market data is live
         # tape since the market's previous decision (the step clears it after each)
         ("buy_volume", "<i8"),  # micro-shares lifted
         ("sell_volume", "<i8"),  # micro-shares hit
@@ -105,32 +112,47 @@ MARKET = np.dtype(
         ("last_side", "<i8"),
         ("last_size", "<i8"),
         ("trade_ts", "<i8"),  # ns, 0 = never
-        ("volume_24h", "<i8"),  # micro-pUSD traded in the last 24 hourly buckets
-        # decision clock
-        ("now", "<i8"),  # ns, time of the decision being made
-        ("prev_now", "<i8"),  # ns, time of the previous one, 0 = first
-        ("dirty", "<i8"),  # 1 = something changed since the last decision
-        ("wake", "<i8"),  # ns, decide again at this time though nothing changes; 0 = no
-        ("queued", "<i8"),  # ns, the entry in State.wakes that counts, not later than wake; 0 = none
-        # conclusions of the sensors
-        ("flow_state", "<i8"),
-        ("candidate", "<i8"),  # 1 = the scanner recommends it
-        ("quarantined", "<i8"),
-        ("x", "<f8", (N_FEATURES,)),
-        ("switch", "<i8"),  # kill switches of this market, its event or its feed: see engine.switches; 0 = none
-        ("peer", "<i8"),  # next market of the same event, in a ring; itself when it is alone
+        # top of book, as of the decision
+        ("bid_level", "<i8"),  # -1 = none
+        ("ask_level", "<i8"),
+        ("best_bid", "<i8"),  # pips, -1 = none
+        ("best_ask", "<i8"),  # pips, -1 = none
+        ("bid_size", "<i8"),  # micro-shares
+        ("ask_size", "<i8"),  # micro-shares
+        ("status", "<i8"),  # rows.Status
+        ("grid", "<i8"),  # pips
         # the worst of its recent decisions, in this window of WATCH ns and in the one before
+        ("tick", "<i8"),  # pips, in force now
+        ("min_size", "<i8"),  # micro-shares
         ("watch_ts", "<i8"),  # ns, when this window began
         ("widest", "<i8"),  # pips, spread; ONE = not open, no feed, one-sided, locked or crossed
         ("widest_before", "<i8"),
         ("jump2", "<i8"),  # pips x 2, change of the mid from one decision to the next
         ("jump2_before", "<i8"),
+        ("flow_state", "<i8"),
+        # its place, its event and its end
+        ("candidate", "<i8"),  # 1 = the scanner recommends it
+        ("quarantined", "<i8"),
+        ("group", "<i8"),  # neg-risk event index, -1 = none
+        ("group_next", "<i8"),  # the next market of the same event, a ring; itself when alone
+        ("peer", "<i8"),  # next market of the same event, in a ring; itself when it is alone
+        ("end_ts", "<i8"),  # ns, scheduled close, 0 = unknown
+        ("payout", "<i8"),  # pips per YES share once RESOLVED, else -1
+        ("redeeming", "<i8"),  # 1 = RESOLVED, and what it pays us is not cash yet
+        # what the sensors measured, the fees, and what forbids trading
+        ("x", "<f8", (N_FEATURES,)),
+        ("fee_rate", "<i8"),  # ppm
+        ("fee_exponent", "<i8"),
+        ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
+        ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
         ("flags", "<i8"),  # rows.Listed bits: what is held against it
+        ("switch", "<i8"),  # kill switches of this market, its event or its feed: see engine.switches; 0 = none
     ]
 )
 
-POSITION = np.dtype(
+POSITION = _lines(
     [
+        # what is held
         ("yes", "<i8"),  # micro-shares held, incl. reserved
         ("yes_reserved", "<i8"),  # of those, behind open sell orders or not settled yet: not for sale
         ("yes_cost", "<i8"),  # micro-pUSD paid for them
@@ -138,26 +160,30 @@ POSITION = np.dtype(
         ("no_reserved", "<i8"),
         ("no_cost", "<i8"),
         ("buy_reserved", "<i8"),  # micro-pUSD behind this market's open buy orders
+        ("marked", "<i8"),  # micro-pUSD, value of both holdings at mid, as counted in Account.marked
+        # what is open, and the last fill
         ("yes_buying", "<i8"),  # of that, behind orders for YES
         ("no_buying", "<i8"),
-        ("realised", "<i8"),  # micro-pUSD, before fees and rebates
-        ("fees", "<i8"),  # micro-pUSD paid
-        ("rebates", "<i8"),  # micro-pUSD accrued
-        ("marked", "<i8"),  # micro-pUSD, value of both holdings at mid, as counted in Account.marked
-        ("receivable", "<i8"),  # micro-pUSD that the resolved market owes us
-        ("merging", "<i8"),  # micro-shares of both outcomes on their way to be merged, in both `reserved` too
-        # the neg-risk event's outcomes, filled before risk when the market is in a group (ledger.survey_group)
-        ("group_cost", "<i8"),  # micro-pUSD, all its holdings at cost
-        ("group_base", "<i8"),  # micro-pUSD they pay when an outcome wins in which we have nothing
-        ("group_others", "<i8"),  # micro-pUSD that comes on top at worst if this market's outcome does not win
         ("fills", "<i8"),
         ("open_orders", "<i8"),
         ("last_fill_ts", "<i8"),
         ("last_fill_price", "<i8"),  # pips, YES space
         ("last_fill_side", "<i8"),  # YES space: BUY = we became longer YES
         ("last_fill_size", "<i8"),  # micro-shares
+        # cancels on their way
         ("leaving", "<i8", (N_SLOTS,)),  # by slot: orders whose cancel was sent and is not confirmed
         ("leaving_ts", "<i8", (N_SLOTS,)),  # ns, when the last of those cancels was sent
+        # money
+        ("realised", "<i8"),  # micro-pUSD, before fees and rebates
+        ("fees", "<i8"),  # micro-pUSD paid
+        ("rebates", "<i8"),  # micro-pUSD accrued
+        ("receivable", "<i8"),  # micro-pUSD that the resolved market owes us
+        ("merging", "<i8"),  # micro-shares of both outcomes on their way to be merged, in both `reserved` too
+        # the neg-risk event's outcomes, filled before risk when the market is in a group (ledger.survey_group)
+        ("group_cost", "<i8"),  # micro-pUSD, all its holdings at cost
+        ("group_base", "<i8"),  # micro-pUSD they pay when an outcome wins in which we have nothing
+        ("group_others", "<i8"),  # micro-pUSD that comes on top at worst if this market's outcome does not win
+        # what the chain has not confirmed
         ("yes_unsettled", "<i8"),  # of `yes`, bought but not confirmed by the chain
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
         ("no_unsettled", "<i8"),
@@ -409,7 +435,7 @@ BOT = np.dtype(
 )
 MODE_OFF, MODE_SHADOW, MODE_ADVISORY, MODE_ENFORCED, MODE_QUARANTINE = 0, 1, 2, 3, 4
 
-REPEAT = np.dtype([("code", "<i4"), ("verdict", "<i4"), ("count", "<i8")])
+REPEAT = np.dtype([("code", "<i2"), ("verdict", "<i2"), ("count", "<i4")])
 """Run-length state of a (bot, market, slot): the last written decision and the equal ones since."""
 
 
@@ -458,6 +484,26 @@ class Row(np.record):
 def records(dtype: np.dtype, n: int | tuple[int, ...]) -> np.ndarray:
     """Zeroed array of `dtype` whose elements numba takes for the plain struct and Python reads as `row.field`."""
     return np.zeros(n, dtype=np.dtype((Row, dtype)))
+
+
+def per_market(dtype: np.dtype | type, shape: int | tuple[int, ...]) -> np.ndarray:
+    """Zeroed array (of records as `records` gives them) that begins at a cache line, for what grows with the markets.
+
+    From a megabyte on it lies in large pages where the system has them: books and positions are visited in no order,
+    and with thousands of markets every visit would also have to look up a page.
+    """
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    if size < HUGE // 2:
+        raw = np.zeros(size + LINE, np.uint8)
+        raw = raw[-raw.ctypes.data % LINE :][:size]
+    else:
+        pages = mmap.mmap(-1, size + HUGE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        raw = np.frombuffer(pages, np.uint8)
+        raw = raw[-raw.ctypes.data % HUGE :][:size]
+    return raw.view(np.dtype((Row, dtype)) if dtype.fields else dtype).reshape(shape)
 
 
 def as_rows(array: np.ndarray) -> np.ndarray:

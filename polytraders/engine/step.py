@@ -30,7 +30,7 @@ from polytraders.engine import book as bk
 from polytraders.engine.exits import SELL_NO, SELL_YES, propose_exit
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
 from polytraders.engine.gate import APPROVED, PASSES, at_gate, give_back, hear, next_expiry, review, sent
-from polytraders.engine.jit import inline, njit, window
+from polytraders.engine.jit import inline, njit, prefetch, window
 from polytraders.engine.kernels import judge, propose, sense, shape
 from polytraders.engine.ledger import (
     book_fill,
@@ -51,7 +51,9 @@ from polytraders.engine.ledger import (
 from polytraders.engine.rules import gtd_expires, gtd_expiry, gtd_too_soon
 from polytraders.engine.state import (
     LEAST_RESPONSE,
+    LINE,
     LIVE,
+    MARKET,
     MAX_ORDERS,
     MAX_UNSETTLED,
     MODE_ENFORCED,
@@ -66,6 +68,7 @@ from polytraders.engine.state import (
     N_SLOTS,
     PENDING_CANCEL,
     PENDING_NEW,
+    REPEAT,
     WANT_NOTHING,
     WANT_QUOTE,
     WATCH,
@@ -103,6 +106,9 @@ FIRST_MONDAY = 4
 """1970-01-01 was a Thursday: day 4 was the first Monday of the epoch."""
 CHAIN = 64
 """Rows one intent may stage: all risk and execution bots and the runtime's own."""
+FETCH_RECORDS, FETCH_TOUCH = 4, 2
+"""How many markets ahead of the one decided on memory is asked for."""
+_MARKET_LINES, _REPEAT_BYTES = MARKET.fields["x"][1] // LINE + 2, REPEAT.itemsize
 NO_SLOT = N_SLOTS
 RESHAPE = N_SLOTS + 1
 """Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
@@ -401,6 +407,29 @@ def decides_before(clock, when):
 
 
 @inline
+def _fetch_records(state, index):
+    """A market will be decided on soon: with thousands of them its records are in no cache by now."""
+    prefetch(state.markets, index, 0, _MARKET_LINES)
+    prefetch(state.positions, index, 0, 3)
+    prefetch(state.slots, index, 0, 1)
+    series = state.clock[0].n_bots * _REPEAT_BYTES
+    prefetch(state.repeats, index, NO_SLOT * series, 2)
+    prefetch(state.repeats, index, 0, 3)  # the first slot of each side is what most strategies use
+    prefetch(state.repeats, index, N_SLOTS // 2 * series, 3)
+
+
+@inline
+def _fetch_touch(state, index):
+    """A market will be decided on next but one, and its records are here: fetch its best levels and its orders."""
+    market, slots = state.markets[index], state.slots[index]
+    prefetch(state.book, market.offset + bk.bid(market), -LINE, 2)
+    prefetch(state.book, market.offset + market.levels + bk.ask(market), 0, 2)
+    for slot in range(0, N_SLOTS, N_SLOTS // 2):
+        if slots[slot] >= 0:
+            prefetch(state.orders, slots[slot], 0, 3)
+
+
+@inline
 def tick(state, kernels, out):
     """Run the armed decision time: wake who asked for it, then decide on every changed market, in order of change."""
     clock = state.clock[0]
@@ -423,6 +452,9 @@ def tick(state, kernels, out):
                     clock.n_dirty += 1
     at = 0
     while at < clock.n_dirty and has_room(out):
+        if at + FETCH_RECORDS < clock.n_dirty:
+            _fetch_records(state, state.dirty[at + FETCH_RECORDS])
+            _fetch_touch(state, state.dirty[at + FETCH_TOUCH])
         market = state.markets[state.dirty[at]]
         market.dirty = 0
         evaluate(state, kernels, out, market, now)

@@ -66,7 +66,7 @@ CASES = {
     "unknown field": ([f"x = market.best_bids; {DONE}"], 0, "market has no field best_bids", "nearest: best_bid,"),
     "unknown field set": (["t = targets[0]", "t.pric = 5_000", DONE], 1, "t has no field pric", "price"),
     "unknown item": ([f"x = position['yess']; {DONE}"], 0, "position has no field yess", "nearest: yes"),
-    "unlike any field": ([f"x = market.zzz('tick'); {DONE}"], 0, "market has no field zzz", "its fields: id, group"),
+    "unlike any field": ([f"x = market.zzz('tick'); {DONE}"], 0, "market has no field zzz", "its fields: id, recip"),
     "parameter by name": ([f"x = params.edge_bps; {DONE}"], 0, "params has no field", 'SPEC.index("edge_bps")'),
     "float returned": (["return market.tick / 2"], 0, "decide returns a float", "return np.int64(Code.…)"),
     "bool returned": (["return market.tick > 2"], 0, "decide returns true or false", "return np.int64(Code.…)"),
