@@ -68,6 +68,10 @@ Feed = Callable[["Runner"], Awaitable[Any]]
 """A source of rows: puts what it has into the runner and returns or raises when it cannot go on."""
 
 
+UNANSWERED = frozenset({Code.EXEC_VENUE_UNREACHABLE.name, Code.SEC_GEOBLOCK_UNKNOWN.name})
+"""Refusals of a venue that may be over in a moment: nothing was said against us."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a runner works. sends: False = every order is denied (shadow, dry run)."""
@@ -281,7 +285,7 @@ class Runner:
             try:
                 return await port.start(self.emit, self.orders.known(self._last))
             except Refused as error:
-                if error.code != Code.EXEC_VENUE_UNREACHABLE.name or time.monotonic() + wait > until:
+                if error.code not in UNANSWERED or time.monotonic() + wait > until:
                     raise
                 log.warning("%s is tried again in %.1f s: %s", port.name, wait, error.what)
             with contextlib.suppress(TimeoutError):

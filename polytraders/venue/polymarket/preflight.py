@@ -136,18 +136,28 @@ async def check_money(
 
 
 async def check_markets(client: Client, markets: Sequence[MarketInfo]) -> Check:
-    """Every market has a book at the venue. Asked in small groups, as the tick's limit allows."""
+    """Every market has a book at the venue, or is over: a run that goes on may hold some that resolved meanwhile.
+
+    Asked in small groups, as the tick's limit allows.
+    """
     unknown: list[str] = []
+    over = 0
     for first in range(0, len(markets), 16):
         part = markets[first : first + 16]
         answers = await asyncio.gather(*(client.tick_size(market.yes_token) for market in part))
-        unknown += [m.slug or m.condition_id for m, a in zip(part, answers, strict=True) if a.status in (400, 404)]
+        for market in (m for m, a in zip(part, answers, strict=True) if a.status in (400, 404)):
+            told = await client.public(f"/markets/{market.condition_id}")
+            if told.good and isinstance(told.body, dict) and told.body.get("closed") is True:
+                over += 1
+            else:
+                unknown.append(market.slug or market.condition_id)
         if (silent := next((a for a in answers if not a.good and a.status not in (400, 404)), None)) is not None:
             return Check("markets", False, "EXEC_VENUE_UNREACHABLE", said(silent), client.hosts.rest, "try again")
     if unknown:
         what = f"no order book for {', '.join(unknown[:5])}" + (f" and {len(unknown) - 5} more" * (len(unknown) > 5))
         return Check("markets", False, "EXEC_MARKET_UNKNOWN", what, "markets")
-    return Check("markets", True, "", f"{len(markets)} with an order book")
+    text = f"{len(markets) - over} with an order book" + (f", {over} resolved" if over else "")
+    return Check("markets", True, "", text)
 
 
 async def checks(client: Client, account: Account, markets: Sequence[MarketInfo], least: int) -> list[Check]:

@@ -174,6 +174,18 @@ def test_an_unknown_market(venue):
     assert_refused(started(port), "EXEC_MARKET_UNKNOWN", "never-listed")
 
 
+def test_a_market_that_resolved_does_not_keep_a_run_from_going_on(venue):
+    made, other = venue.market("preflight-over"), venue.market("preflight-goes-on")
+    venue.admin("/markets/preflight-over/resolve", payout="1")
+    port = make_port(venue, "preflight-over", [info(made, "preflight-over"), info(other, "preflight-goes-on")])
+
+    async def run():
+        await port.start(lambda news: None)
+        await port.stop()
+
+    asyncio.run(run())
+
+
 def test_a_token_that_is_none():
     made = {"condition": "0x1", "yes": "yes", "no": "no"}
     key = test_key("preflight-token")
