@@ -32,6 +32,7 @@ PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
 TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
 HELP_RUNS = 10
 SWEEP_TRIALS, SWEEP_EVENTS = 1_000, 1_000_000
+FRAMES_PER_SECOND = 30_000
 MB = 1_000_000
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Of every process measured. Without bytecode files each start would compile all imports again, which nobody's own
@@ -276,6 +277,7 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
             what="book only, 5 000 markets, YES and NO tokens of each", peer_name="ours, 1 market", at_least=0.7,
         ),
         *sweeps(say),
+        *frames(rounds, say),
         budget(
             "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
             what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
@@ -319,11 +321,31 @@ def sweeps(say: Callable[[str], None]) -> list[Result]:
     ]  # fmt: skip
 
 
+def frames(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Recorded frames of the market channel to event rows, as the live stream does it."""
+    say("frames of the market channel")
+    runs = [measure(sys.executable, "-m", "bench.frames") for _ in range(rounds)]
+    what = {
+        "channel": "recorded frames of the whole market channel to event rows, one core",
+        "books": "the same of a feed of nothing but full books, 100 levels each",
+    }
+    return [
+        Result(
+            f"frames_{name}", median(rates), "frames/s", least, median(rates) / least,
+            {"what": text, "peer_name": "budget", "at_least": 1.0, "runs": [round(rate) for rate in rates],
+             **counts(runs[-1][name])},
+        )
+        for name, text in what.items()
+        for rates, least in [([run[name]["frames_per_second"] for run in runs], FRAMES_PER_SECOND)]
+    ]  # fmt: skip
+
+
 def counts(run: dict) -> dict:
     """What a run did, without its timings."""
     leave = {
         "seconds",
         "events_per_second",
+        "frames_per_second",
         "compile_seconds",
         "peak_rss_mb",
         "engine",

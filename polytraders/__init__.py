@@ -2,6 +2,9 @@
 
 Modules:
 
+- `polytraders.api.app`: The routes. Each is a function over the desk that people also reach by the command line; nothing is decided here.
+- `polytraders.api.guard`: Who may call, how often, and what is put down of it: one ASGI layer around every route.
+- `polytraders.api.panels`: Live panels for operators: ipywidgets over the desk's store, for JupyterLab and for the console in a browser.
 - `polytraders.config`: The committed configuration: one ini file, checked line by line before anything starts.
 - `polytraders.data.agreement`: How well a recording's replayed book agrees with what the venue itself said of it, and why where it does not.
 - `polytraders.data.bookhash`: The venue's book hash: check a book against it, and read from it what the message leaves out.
@@ -14,6 +17,7 @@ Modules:
 - `polytraders.data.markets`: Who is who in a recording: conditions, their two tokens, and where each rule of a market comes from.
 - `polytraders.data.normalise`: Messages of the venue's market channel to event rows: one book per condition, in YES space.
 - `polytraders.data.quality`: What can be wrong with a recording, by name. Nothing is repaired in silence: every case is a row.
+- `polytraders.data.record`: Writing a live feed down: every frame verbatim, every loss in its place, in hourly files that `data import` reads.
 - `polytraders.data.rules`: Dated venue rules for what a recording does not carry, and what a slug tells about its market.
 - `polytraders.data.signals`: External prices as the venue's real-time data socket tells them: one message to one number.
 - `polytraders.data.sources`: Recording files to messages: decompress, split, recognise the envelope, unwrap.
@@ -22,6 +26,7 @@ Modules:
 - `polytraders.engine.book`: One dense integer book per condition, in YES space.
 - `polytraders.engine.compile_errors`: What numba could not compile, said so that the author of a `decide` knows where, what, and what to write instead.
 - `polytraders.engine.fees`: The taker fee and the maker rebate, in integers.
+- `polytraders.engine.gate`: The gate: what stands between a planned order and the wire when a person decides (`Gate.APPROVAL`).
 - `polytraders.engine.jit`: Compilation of kernels, with a cache that cannot go stale and a switch to plain Python.
 - `polytraders.engine.kernels`: The explicit signature of each bot family: what `decide` is given and must return.
 - `polytraders.engine.latency`: Latencies of messages to and from the venue as tables of ns, drawn or measured before a run begins.
@@ -53,14 +58,38 @@ Modules:
 - `polytraders.research.workers`: Who runs the trials: this process, processes of this machine, or a Ray cluster. Each is a function that yields rows.
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
+- `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
+- `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
+- `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
+- `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
+- `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
+- `polytraders.run.orders`: The runner's book of orders: what it sent, under which name the venue knows it, and what came of it.
+- `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
+- `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
+- `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
+- `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
+- `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
+- `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
+- `polytraders.store.desk.intents`: Trade intents and the answers to them.
+- `polytraders.store.desk.journal`: The mailbox between people and runs: every act of a person, and of a run towards people, in one chain.
+- `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+- `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
+- `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs in SQLite, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.
 - `polytraders.store.log`: The run log: append-only segments of event, decision, action and sample rows. It is the truth.
 - `polytraders.store.manifest`: What a run was made from, as its log's manifest: enough to read, trace and replay it without this machine.
+- `polytraders.store.packing`: Rows of the run log in about a quarter of their size: each 8-byte word as its difference to an earlier one.
 - `polytraders.store.receipts`: From the rows of a run log to its receipts: one `ReportEnvelope` document per row that decides, sends or answers.
+- `polytraders.store.sql`: One SQL for SQLite and PostgreSQL: connections, transactions, versions. What is stored is other modules' business.
 - `polytraders.store.trace`: The whole story of one intent, read from its run's log: what was known, decided, voted, sent and traded.
 - `polytraders.units`: Units and the only conversions between them.
+- `polytraders.venue.chain.addresses`: The pinned table of the venue's contracts: what may be signed for, called, or allowed to take tokens.
+- `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
+- `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
+- `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
+- `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.
@@ -74,6 +103,23 @@ Modules:
 - `polytraders.venue.orders.typed`: What is signed: the Order of Polymarket's V2 exchanges under EIP-712, and its ERC-7739 wrapping.
 - `polytraders.venue.orders.vectors`: Hold our orders against a file of vectors: inputs, the message they gave, and its hashes and signature.
 - `polytraders.venue.orders.wallets`: The wallets that belong to a key: every one is created by CREATE2, so its address follows from its owner's.
-- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it."""
+- `polytraders.venue.polymarket.budget`: The request budget: token buckets as the venue keeps them, so that it need not refuse us.
+- `polytraders.venue.polymarket.capture`: Recording a venue's market data: discovery, streams and recorder as one thing that runs until it is told to stop.
+- `polytraders.venue.polymarket.client`: The CLOB's REST interface as the trading side uses it: requests within the budget, and answers taken as they are.
+- `polytraders.venue.polymarket.discovery`: Which markets there are: Gamma's list, page by page, checked against what was asked for.
+- `polytraders.venue.polymarket.heartbeat`: The dead man's switch: as long as we beat, our orders rest; when we fall silent, the venue takes them off.
+- `polytraders.venue.polymarket.hosts`: Where a venue answers: one object that every client of it is built from.
+- `polytraders.venue.polymarket.market_stream`: The venue's market channel as event rows, live.
+- `polytraders.venue.polymarket.outcomes`: What an answer of the venue proves about an order, and the reason code for it.
+- `polytraders.venue.polymarket.port`: The venue port to Polymarket, and to a local venue that speaks its protocol.
+- `polytraders.venue.polymarket.preflight`: May this account trade here now? Each check has its own message and reason code; one that cannot be made fails.
+- `polytraders.venue.polymarket.reader`: Reading the venue's public services: GET and POST of JSON that may be repeated, because they change nothing.
+- `polytraders.venue.polymarket.reconcile`: Ask the venue what is: for one order by its digest, and for all of them.
+- `polytraders.venue.polymarket.rules`: The rules a market trades under, from the exchange itself: tick, smallest size, exchange, fees, delay, rewards.
+- `polytraders.venue.polymarket.signals`: External prices of the venue's real-time data socket (RTDS) as SIGNAL rows.
+- `polytraders.venue.polymarket.tracking`: Our orders as the venue's words make them: answers, user events and listings in, event rows out, each once.
+- `polytraders.venue.polymarket.user_stream`: The user channel: what the venue tells of our orders and trades, over a socket that comes back by itself.
+- `polytraders.venue.port`: The venue port: what a runner asks of a venue, and what it hears from it.
+- `polytraders.venue.simulated`: Paper trading: the simulated venue of a backtest, in real time on live rows, behind the venue port."""
 
 __version__ = "0.1.0"

@@ -69,6 +69,11 @@ class Engine(Part):
     merge_shares: Exact = Field(
         Decimal(0), ge=0, le=10**6, decimal_places=2, description="merge complete sets from this many on; 0 = never"
     )
+    intent_ttl_s: int = Field(60, ge=1, le=86_400, description="s a proposed order waits for its approval")
+    approval_ttl_s: int = Field(60, ge=1, le=86_400, description="s an approval covers the order and its re-quotes")
+    approval_tolerance_bps: int = Field(
+        100, ge=0, le=1_000, description="bps of 1 pUSD: a price further from the proposed one voids an approval"
+    )
 
     @property
     def decide_interval_ns(self) -> int:
@@ -167,6 +172,65 @@ class Data(Part):
         return self.gap_s * units.NS_PER_S
 
 
+class Listing(Part):
+    """What the desk holds against markets."""
+
+    file: str = Field("", description="list of markets that are banned, ineligible or doubtful; empty = none")
+
+
+class Approvals(Part):
+    """What a person has to approve, for how long a proposal stands, and what a policy may approve instead."""
+
+    expiry_s: int = Field(60, ge=1, le=86_400, description="s a proposal waits for its answer")
+    tolerance_bps: int = Field(50, ge=0, le=1_000, description="bps of 1 pUSD the price may move until it is void")
+    quote_age_ms: int = Field(3_000, ge=100, le=600_000, description="ms until what a run told of a market is stale")
+    two_persons_above_pusd: Exact = Field(
+        Decimal(1_000), ge=0, le=10**9, decimal_places=6, description="pUSD from which on it takes two persons"
+    )
+    auto: Literal["off", "exits", "all"] = Field("off", description="what is approved without a person")
+    auto_max_pusd: Exact = Field(Decimal(0), ge=0, le=10**6, decimal_places=6, description="most pUSD of one of those")
+    auto_per_hour: int = Field(0, ge=0, le=10**6, description="most of those in an hour")
+    auto_day_pusd: Exact = Field(Decimal(0), ge=0, le=10**9, decimal_places=6, description="most pUSD of those a day")
+    auto_strategies: str = Field("", description="strategies they may come from, with spaces between; none = any")
+
+    @property
+    def two_persons_above_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.two_persons_above_pusd)
+
+    @property
+    def auto_max_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.auto_max_pusd)
+
+    @property
+    def auto_day_micro(self) -> int:
+        """micro-pUSD."""
+        return units.money_micro(self.auto_day_pusd)
+
+    @property
+    def quote_age_ns(self) -> int:
+        return self.quote_age_ms * units.NS_PER_MS
+
+    @property
+    def strategies(self) -> frozenset[str]:
+        """Bot ids."""
+        return frozenset(self.auto_strategies.split())
+
+
+class Live(Part):
+    """How a run works on live data."""
+
+    dry_run: bool = Field(True, description="decide, propose and sign, but send nothing")
+    snapshot_events: int = Field(50_000, ge=100, le=10**9, description="events between two snapshots of the state")
+    snapshot_s: int = Field(60, ge=1, le=86_400, description="s between two snapshots at most")
+    reconcile_s: int = Field(30, ge=1, le=3_600, description="s between two compares with the venue's lists")
+    wallet: Literal["eoa", "proxy", "safe", "deposit_wallet"] = Field(
+        "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
+    )
+    stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
+
+
 class Report(Part):
     """How results are drawn."""
 
@@ -183,6 +247,9 @@ PARTS: dict[str, type[Part]] = {
     "venue.simulated": Simulated,
     "data": Data,
     "report": Report,
+    "listing": Listing,
+    "approvals": Approvals,
+    "live": Live,
 }
 """Section -> model of its keys."""
 
@@ -368,6 +435,9 @@ class Settings:
     venue: Venue
     data: Data
     report: Report
+    listing: Listing
+    approvals: Approvals
+    live: Live
     bots: dict[str, BotConfig]
     source: str
     blocks: dict[str, Block] = field(repr=False, compare=False)
@@ -379,10 +449,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Every value in force, as JSON knows it: decimals are text."""
-        parts = {
-            name: getattr(self, name).model_dump(mode="json")
-            for name in ("run", "engine", "portfolio", "data", "report")
-        }
+        parts = {name: getattr(self, name).model_dump(mode="json") for name in PARTS if "." not in name}
         parts["venue"] = self.venue.model_dump(mode="json")
         return parts | {"bots": {bot_id: bot.as_dict() for bot_id, bot in self.bots.items()}}
 
@@ -442,10 +509,32 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
         data=parts.get("data", Data()),
         report=parts.get("report", Report()),
+        listing=parts.get("listing", Listing()),
+        approvals=parts.get("approvals", Approvals()),
+        live=parts.get("live", Live()),
         bots=in_order,
         source=source,
         blocks=kept,
     )
+
+
+def settings_from(values: Mapping[str, Any], source: str) -> Settings:
+    """The settings whose `as_dict` is `values`, checked as a file is."""
+    blocks: dict[str, Block] = {}
+
+    def add(section: str, entries: Mapping[str, Any]) -> None:
+        blocks[section] = Block(source, {key: Entry(_ini_text(value), source) for key, value in entries.items()})
+
+    for name, entries in values.items():
+        if name == "bots":
+            for bot_id, bot in entries.items():
+                add(bot_id, {"mode": bot["mode"], **bot["values"]})
+        elif name == "venue":
+            for part, inner in entries.items():
+                add(f"venue.{part}", inner)
+        else:
+            add(name, entries)
+    return build_settings(blocks, source)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -453,6 +542,8 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
 # ---------------------------------------------------------------------------------------------------------
 
 PACKAGED = "packaged defaults"
+NOT_IN_STUDIES = frozenset({"risk.ratelimitgovernor", "risk.strategysuitabilitygate"})
+"""Bots whose defaults are for a desk that begins with live money: they would throttle or refuse a study."""
 
 
 def settings_path(path: str | Path | None = None) -> Path | None:
@@ -474,13 +565,13 @@ def settings_path(path: str | Path | None = None) -> Path | None:
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read and check the configuration; see `settings_path` for which file.
 
-    The packaged defaults are every part at its default and every bot that has a module enforced at its defaults.
+    The packaged defaults are for studies: every part at its default, and every bot that has a module enforced at its
+    defaults, but for those of NOT_IN_STUDIES.
     """
     chosen = settings_path(path)
     if chosen is None:
-        return build_settings(
-            {b: Block(PACKAGED, {"mode": Entry("enforced", PACKAGED)}) for b in KERNEL_BOTS}, PACKAGED
-        )
+        modes = {b: "off" if b in NOT_IN_STUDIES else "enforced" for b in KERNEL_BOTS}
+        return build_settings({b: Block(PACKAGED, {"mode": Entry(m, PACKAGED)}) for b, m in modes.items()}, PACKAGED)
     try:
         text = chosen.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

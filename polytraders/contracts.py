@@ -1317,7 +1317,7 @@ class TradeIntent(Timed):
 
     trade_intent_id: TradeIntentId = about("Its id.")
     type: Literal["OPEN_POSITION", "CLOSE_POSITION", "CLAIM_SETTLEMENT"] = about("What it would do.")
-    status: Literal["PENDING", "APPROVED", "EXECUTED", "REJECTED", "EXPIRED"] = about("How far it is.")
+    status: Literal["PENDING", "APPROVED", "EXECUTED", "REJECTED", "EXPIRED", "VOID"] = about("How far it is.")
     portfolio_id: PortfolioId = about("The portfolio.")
     condition_id: ConditionId = about("The market.")
     intent: OrderIntent | None = about("The order; null of a claim.", None)
@@ -1357,7 +1357,7 @@ class TradeIntent(Timed):
             raise ValueError("expires_at is not after ts")
         self._edge_is_the_difference()
         enough = len(set(self.approvals)) >= self.approvals_needed
-        if enough != (self.status in ("APPROVED", "EXECUTED")) and self.status not in ("REJECTED", "EXPIRED"):
+        if enough != (self.status in ("APPROVED", "EXECUTED")) and self.status not in ("REJECTED", "EXPIRED", "VOID"):
             raise ValueError(f"{len(self.approvals)} of {self.approvals_needed} approvals do not make it {self.status}")
         return self
 

@@ -256,6 +256,45 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #fe3d1700
+register(
+    "",
+    """
+    1700 INTEL_FEED_DISCONNECTED WARN
+    The market-data connection is not there yet, or was lost; the books are taken anew when it is back.
+    The connection to the market's prices was lost, so nothing is traded there until it is back.
+    Nothing to do for a short loss; otherwise check the network and the venue's status.
+    1701 INTEL_FEED_SILENT WARN
+    The market-data connection stands, but it brings no data while the venue's books move on, or cannot be asked.
+    The market's prices stopped coming, so nothing is traded there until they come again.
+    Nothing to do; the connection is made anew. If it repeats, check the venue's status.
+    1702 INTEL_BOOK_DISAGREES WARN
+    Our book is not what the venue says it is: a message was lost, or came in a wrong order.
+    Our copy of the order book was wrong, so nothing is traded there until it has been read again.
+    Nothing to do; the book is read anew. If it repeats, look at the recording's quality table.
+    1703 INTEL_FRAME_UNREADABLE WARN
+    A market-data message could not be read, so what it said is missing from the book.
+    A message about the market's prices made no sense, so the order book is read again before trading goes on.
+    Look at the message in the recording: the venue's protocol may have changed.
+    1704 INTEL_SNAPSHOT_MISSING WARN
+    The venue did not send a book that was asked for.
+    The market's order book did not come, so nothing is traded there.
+    Check that the market still has a book: a resolved one has none.
+    1710 INTEL_VENUE_UNREACHABLE WARN
+    A service of the venue did not answer, or answered that it cannot serve.
+    The venue could not be reached.
+    Check the network and the venue's status, then try again.
+    1711 INTEL_VENUE_UNREADABLE WARN
+    An answer of the venue is not what its documentation says; nothing of it is used.
+    The venue's answer made no sense, so it was not used.
+    Look at the field that is named: the venue's interface may have changed.
+    1712 INTEL_RULES_INCOMPLETE WARN
+    The venue does not tell a rule of the market that orders depend on: its tick, smallest size, exchange or fee.
+    The market's trading rules are not fully known, so it is not traded.
+    Try again later, or choose another market.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #0e5f44f2
 register(
     "disc.marketscanner",
@@ -885,6 +924,22 @@ register(
     As many orders are open as can be kept track of.
     Your order was not sent because too many orders are already open.
     Cancel orders that are no longer needed.
+    5770 EXEC_NOT_SENT_HALTED WARN
+    The order was decided on before trading was halted, and the halt came before it was sent.
+    Your order was not sent because trading was halted.
+    See why trading was halted; a person clears the switch.
+    5771 EXEC_NOT_SENT_STOPPING INFO
+    The order was decided on while the run was coming to its end; nothing opens then.
+    Your order was not sent because the run is stopping.
+    Nothing to do.
+    5772 EXEC_NOT_SENT_DRY_RUN INFO
+    The run decides and records, but does not send: it watches (shadow) or runs dry.
+    Your order was not sent because this run does not trade.
+    To trade for real, set dry_run = false and confirm at the start.
+    5773 EXEC_NOT_SENT_UNPREPARED HARD_REJECT
+    The order could not be built or signed for the venue, or the venue port failed before it was sent.
+    Your order was not sent because it could not be prepared for the exchange.
+    See the run's log for the cause; it names the rule that was broken.
     """,
 )
 register(
@@ -1081,6 +1136,93 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #bbac8338
+register(
+    "exec.runtime",
+    """
+    5250 EXEC_DRY_RUN INFO
+    The order passed every check and would have been sent; this run sends nothing.
+    Your order would have been sent now; this is a rehearsal and nothing was sent.
+    Nothing to do, or start a run that trades.
+    5251 EXEC_PROPOSED INFO
+    The order passed every check and was put to a person; nothing is sent before the answer.
+    Your order waits for your approval.
+    Approve or reject it before it expires.
+    5252 EXEC_APPROVAL_AWAITED INFO
+    The order is covered by a proposal that nobody has answered yet.
+    Your order still waits for your approval.
+    Approve or reject it before it expires.
+    5253 EXEC_APPROVED INFO
+    The proposal was approved; the order goes out once risk and execution pass it again.
+    You approved this order.
+    Nothing to do.
+    5254 EXEC_APPROVAL_REJECTED HARD_REJECT
+    The proposal was rejected or its approval taken back; the like of it is not proposed again for a while.
+    Your order was not sent because it was rejected by a person.
+    Nothing to do.
+    5255 EXEC_APPROVAL_EXPIRED HARD_REJECT
+    The proposal was not answered in time, or the time that its approval covers is over.
+    Your order was not sent because its time to be approved or traded has passed.
+    Answer the next proposal in time, or let intents live longer.
+    5256 EXEC_APPROVAL_VOID_PRICE_MOVED HARD_REJECT
+    The price is further from the approved one than the approval tolerates; the approval is void.
+    Your order was not sent because the price moved after you approved it.
+    Look at the new proposal.
+    5257 EXEC_APPROVAL_VOID_SIZE_GREW HARD_REJECT
+    An order that takes became larger than what was approved; the approval is void.
+    Your order was not sent because it became larger after you approved it.
+    Look at the new proposal.
+    5258 EXEC_APPROVAL_VOID_CHANGED HARD_REJECT
+    What would be sent is not what was approved: other side or outcome, it takes, it may open, or another hash.
+    Your order was not sent because it is not the one you approved.
+    Look at the new proposal.
+    5259 EXEC_APPROVAL_SPENT INFO
+    As much as was approved has traded; more needs a new approval.
+    Everything you approved has been traded.
+    Nothing to do.
+    5350 EXEC_PROPOSAL_SUPERSEDED INFO
+    The order that is wanted has changed since it was proposed; a new proposal takes its place.
+    This proposal was withdrawn because the order it was for has changed.
+    Answer the newer proposal.
+    5351 EXEC_APPROVAL_WAITS INFO
+    An earlier order under the same approval may still trade; the next one waits until its end is known.
+    Your order waits until the exchange has confirmed the end of the one before it.
+    Nothing to do; the answer takes a fraction of a second.
+    5359 EXEC_APPROVAL_VOID_STOPPED HARD_REJECT
+    A kill switch is on: proposals and approvals of its scope are void.
+    Your order was not sent because an emergency stop is in force.
+    Find out what tripped it; what is still wanted afterwards is proposed again.
+    5352 EXEC_EXIT_TAKE_PROFIT INFO
+    The position's profit has reached the target; an order that closes it is proposed.
+    Your position has reached its profit target and is being closed.
+    Nothing to do.
+    5353 EXEC_EXIT_STOP_LOSS WARN
+    The position's loss has reached the limit; an order that closes it is proposed.
+    Your position has lost as much as it may and is being closed.
+    Nothing to do.
+    5354 EXEC_EXIT_TIME INFO
+    The market's scheduled end is near; an order that closes the position is proposed.
+    Your position is being closed because this market ends soon.
+    Nothing to do.
+    5355 EXEC_EXIT_LIQUIDITY WARN
+    The spread has widened beyond its limit while a position is held; an order that closes it is proposed.
+    Your position is being closed because this market is getting hard to trade.
+    Nothing to do.
+    5356 EXEC_EXIT_FORCED WARN
+    The portfolio or a person demands that the position be closed.
+    Your position is being closed because somebody asked for it.
+    Nothing to do; the request stands until it is taken back.
+    5357 EXEC_EXIT_UNWIND WARN
+    Risk wants the position unwound; an order that closes what is too much is proposed.
+    Part of your position is being closed because risk limits demand it.
+    Nothing to do.
+    5358 EXEC_EXIT_WAITS INFO
+    The position is to be closed, and its shares still stand behind orders or settlements that must end first.
+    Your position is being closed as soon as the orders before it have ended.
+    Nothing to do.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #v1c80058
 register(
     "",
@@ -1222,6 +1364,117 @@ register(
     """,
 )
 
+# %% ../nbs/01_reasons.ipynb #45bc186b
+register(
+    "exec.nonceshepherd",
+    """
+    5700 EXEC_NONCE_RESERVED INFO
+    The next nonce is free, and nothing waits before it.
+    The next blockchain transaction can be sent.
+    Nothing to do.
+    5701 EXEC_NONCE_RESEQUENCED RESHAPE
+    A transaction was lost: its nonce is used again before any later one.
+    A lost blockchain transaction is replaced so that the ones after it can go through.
+    Find out why the transaction was dropped.
+    5702 EXEC_NONCE_HELD HARD_REJECT
+    As many transactions or signed orders are under way as may be.
+    Nothing new is signed until what is under way has ended.
+    Wait; if it lasts, look the oldest transaction up.
+    5703 EXEC_NONCE_UNKNOWN HARD_REJECT
+    The wallet's nonce on the chain is not known, or contradicts what was sent.
+    No blockchain transaction is sent because its place in the sequence is not known.
+    Check the chain providers, and that nothing else uses this key.
+    5704 EXEC_CREDENTIAL_EXPIRING WARN
+    The venue's credentials should be renewed now.
+    The access data of the exchange are being renewed.
+    Nothing to do; if it repeats, create new credentials.
+    5705 EXEC_CREDENTIAL_EXPIRED HARD_REJECT
+    The venue's credentials are past their lifetime.
+    Your order was not sent because the access data of the exchange have expired.
+    Create or derive the credentials again.
+    5706 EXEC_SALT_REUSED HARD_REJECT
+    The order's salt was used before with this key.
+    Your order was not signed because it could be taken for an earlier one.
+    Find out why the source of salts repeats itself.
+    """,
+)
+register(
+    "exec.gasoracle",
+    """
+    5710 EXEC_GAS_PROCEED INFO
+    The gas price is not high for the last day.
+    The blockchain's fees are normal.
+    Nothing to do.
+    5711 EXEC_GAS_ELEVATED WARN
+    The gas price is near the percentile from which operations wait.
+    The blockchain's fees are somewhat higher than usual.
+    Nothing to do.
+    5712 EXEC_GAS_DEFERRED HARD_REJECT
+    The gas price is too high for an operation that can wait.
+    This blockchain transaction waits until fees are lower.
+    Wait, or mark the operation as urgent if it is.
+    5713 EXEC_GAS_URGENT WARN
+    The operation does not wait for a lower gas price.
+    This blockchain transaction is sent at once although fees may be high.
+    Nothing to do.
+    5714 EXEC_GAS_UNKNOWN HARD_REJECT
+    The gas price is not known, or its history is too short to judge it.
+    This blockchain transaction waits because the fees cannot be judged.
+    Check the chain providers; a history builds up within an hour.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #a673cd7c
+register(
+    "",
+    """
+    5540 EXEC_OUTCOME_UNKNOWN WARN
+    The request ended without an answer that proves anything, so the venue is asked for the order by its digest.
+    It is not known yet whether your order was placed; nothing is sent again until it is.
+    Wait for the outcome; if it stays open, look at the connection to the venue.
+    5541 EXEC_NOT_ARRIVED WARN
+    The order's request ended without an answer, and the venue neither lists the order nor a trade of it.
+    Your order did not reach the exchange.
+    Look at the connection to the venue if it happens often.
+    5542 EXEC_VENUE_RESTARTING WARN
+    The venue's matching engine is restarting (HTTP 425) and takes no requests.
+    Your order was not placed because the exchange is restarting.
+    Nothing: orders are made again once the exchange is back.
+    5543 EXEC_VENUE_RESTRICTED WARN
+    The venue takes only cancels, only post-only orders, or nothing for the moment (HTTP 503).
+    Your order was not placed because the exchange restricts trading for the moment.
+    Nothing: orders are made again once the exchange trades normally.
+    5544 EXEC_RATE_LIMITED WARN
+    The venue refused the request because of its rate limits (HTTP 429).
+    Your order was not placed because too many requests were sent.
+    Decide less often, quote fewer markets, or ask for a higher tier.
+    5545 EXEC_RATE_BUDGET WARN
+    The order would have had to wait too long for the request budget, so it was not sent.
+    Your order was held back because too many orders were made at once.
+    Decide less often, quote fewer markets, or ask for a higher tier.
+    5546 EXEC_DUPLICATE WARN
+    The venue says that it has this order already.
+    The exchange had this order already; it is looked up.
+    Nothing: it is looked up and not sent again.
+    5547 EXEC_TAKEN INFO
+    An order that takes is over: it traded what it was to trade, and nothing of it rests.
+    Your order traded in full.
+    Nothing.
+    5548 EXEC_STRAY_ORDER WARN
+    An order that was given up for lost stands at the venue after all; it is cancelled at once.
+    An order of yours turned up late at the exchange and is taken back.
+    Compare positions with the venue's; look at the connection to the venue.
+    5549 EXEC_CANCELLED_BY_VENUE WARN
+    The venue took the order off the book without being asked by us, such as after missed heartbeats.
+    The exchange withdrew your order.
+    Look at heartbeats and at the venue's announcements.
+    5550 EXEC_VENUE_UNREACHABLE HARD_REJECT
+    No connection to the venue could be made, so the request was not sent.
+    Your order was not sent because the exchange cannot be reached.
+    Check the network and the host names.
+    """,
+)
+
 # %% ../nbs/01_reasons.ipynb #4a1d188d
 register(
     "sec.walletpermissionguard",
@@ -1311,6 +1564,289 @@ register(
     The venue's API key, secret or passphrase is missing or malformed.
     Your order was not sent because the access data of the exchange are missing.
     Create or derive the API credentials again.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #2d3cedfb
+register(
+    "sec.walletpermissionguard",
+    """
+    6100 SEC_WALLET_PERMITTED INFO
+    The strategy may call this method of this contract, for this much, in this session.
+    Your wallet permits this action.
+    Nothing to do.
+    6101 SEC_CALL_LARGE WARN
+    The call moves more than four fifths of what one call may move.
+    This order is close to the largest one your wallet permits.
+    Raise the limit of a call, or trade smaller.
+    6102 SEC_CALL_TOO_LARGE HARD_REJECT
+    The call would move more than one call may move.
+    Your order was not sent because it is larger than your wallet permits at once.
+    Trade smaller, or raise the limit of a call by a committed change.
+    6103 SEC_NO_METHOD_PERMITTED HARD_REJECT
+    The list of permitted methods is empty: nothing is permitted.
+    Your order was not sent because this strategy was never permitted to use the wallet.
+    Grant the strategy its methods and contracts.
+    """,
+)
+register(
+    "sec.contractaddressguard",
+    """
+    6110 SEC_CONTRACT_ALLOWED INFO
+    Chain, contract and signing domain are those of the pinned table.
+    This action addresses a contract that is on the trusted list.
+    Nothing to do.
+    6111 SEC_CONTRACT_RETIRED HARD_REJECT
+    The target is a contract of a former version of the venue.
+    Your order was not sent because it addresses an exchange that is no longer in use.
+    Find out who still uses the old address; revoke what it was allowed.
+    """,
+)
+register(
+    "sec.signaturepreviewer",
+    """
+    6120 SEC_PREVIEW_EQUAL INFO
+    What is about to be signed is what was decided, field by field.
+    The order that is signed is exactly the order that was decided.
+    Nothing to do.
+    6121 SEC_PREVIEW_DEVIATES WARN
+    The amounts about to be signed are a little worse than what was decided, within the limit.
+    The order that is signed differs slightly in price or size from what was decided.
+    Look at how the amounts were rounded.
+    6122 SEC_PREVIEW_FIELD_DIFFERS HARD_REJECT
+    A field of what is about to be signed is not the one that was decided.
+    Your order was not signed because it was not the order that was decided.
+    Stop trading and find out what changed the order between decision and signature.
+    6123 SEC_ENVELOPE_BREACH HARD_REJECT
+    Price or size about to be signed is worse than what was decided by more than the limit.
+    Your order was not signed because its price or size went beyond what was decided.
+    Look at how the amounts were built.
+    6124 SEC_PREVIEW_STALE HARD_REJECT
+    What is about to be signed was made too long ago, or in the future.
+    Your order was not signed because it is too old.
+    Check the clock; build the order anew.
+    """,
+)
+register(
+    "sec.sessionkeymanager",
+    """
+    6130 SEC_SESSION_ACTIVE INFO
+    The session is the strategy's own, young enough, and has calls left.
+    Your trading session is active.
+    Nothing to do.
+    6131 SEC_SESSION_NEAR_END WARN
+    Three quarters of the session's lifetime or four fifths of its calls are used.
+    Your trading session ends soon.
+    Authorise a new session before this one ends.
+    6132 SEC_SESSION_MISSING HARD_REJECT
+    There is no session for this strategy.
+    Your order was not sent because no trading session was authorised.
+    Authorise a session.
+    6133 SEC_SESSION_WRONG_STRATEGY HARD_REJECT
+    The session or its key belongs to another strategy.
+    Your order was not sent because it used a session that was given to another strategy.
+    Find out how the strategy came to this session; revoke it if in doubt.
+    6134 SEC_SESSION_REVOKED HARD_REJECT
+    The session was revoked.
+    Your order was not sent because the trading session was revoked.
+    Find out who revoked it and why, then authorise a new one.
+    """,
+)
+register(
+    "sec.allowancemonitor",
+    """
+    6140 SEC_ALLOWANCE_IN_BOUNDS INFO
+    Every spender is known, within its ceiling and in use.
+    What contracts may spend of your money is within its limits.
+    Nothing to do.
+    6141 SEC_ALLOWANCE_NEAR_CEILING WARN
+    A spender's allowance is above nine tenths of its ceiling.
+    A contract may spend nearly as much of your money as you permit.
+    Lower the allowance, or raise the ceiling by a committed change.
+    6142 SEC_ALLOWANCE_IDLE WARN
+    A spender has not used its allowance for a long time.
+    A contract may still spend your money although it has not for a long time.
+    Revoke the allowance; it can be given again.
+    6143 SEC_ALLOWANCE_UNKNOWN HARD_REJECT
+    What spenders may spend is not known, or was read too long ago.
+    Your order was not sent because it is not known what contracts may spend of your money.
+    Check the chain providers; the allowances are read again.
+    6144 SEC_ALLOWANCE_STRANGER HARD_REJECT
+    A spender that is on no list may spend tokens of the wallet.
+    Trading is stopped because an unknown contract may spend your money.
+    Revoke its allowance at once, and find out who gave it.
+    6145 SEC_ALLOWANCE_SHORT HARD_REJECT
+    The exchange may spend less than this order needs.
+    Your order was not sent because the exchange may not move that much of your money.
+    Approve what is needed, not more.
+    """,
+)
+register(
+    "sec.keyrotationreminder",
+    """
+    6150 SEC_KEY_FRESH INFO
+    Every key is within its rotation interval and used in one environment.
+    Your keys are up to date.
+    Nothing to do.
+    6151 SEC_KEY_ROTATION_DUE WARN
+    A key is near or past its rotation interval, within the grace period.
+    One of your keys should be replaced soon.
+    Rotate the key before the grace period ends.
+    6152 SEC_KEY_SHARED WARN
+    The same key is used in several environments, none of them with real money.
+    The same key is used in several places.
+    Give each environment its own key.
+    6153 SEC_KEY_AGE_UNKNOWN HARD_REJECT
+    It is not known when a key was made.
+    Trading is stopped because the age of a key is not known.
+    Record when the key was made, or rotate it.
+    """,
+)
+register(
+    "sec.rpcfailovermanager",
+    """
+    6160 SEC_RPC_HEALTHY INFO
+    Every provider answers and stands at the head of the chain.
+    The connection to the blockchain works.
+    Nothing to do.
+    6161 SEC_RPC_LAGGING WARN
+    A provider lags or fails; the others are enough.
+    One of the connections to the blockchain is slow.
+    Watch the provider; replace it if it stays behind.
+    6162 SEC_RPC_AT_QUORUM WARN
+    Exactly as many providers are healthy as are needed.
+    The connection to the blockchain has no reserve left.
+    Restore or add a provider before another one fails.
+    6163 SEC_RPC_FAILED_OVER WARN
+    The primary provider lagged or failed, and another one was elected.
+    The connection to the blockchain was switched to another provider.
+    Find out what happened to the former primary.
+    """,
+)
+register(
+    "sec.chainstateverifier",
+    """
+    6170 SEC_CHAIN_AGREED INFO
+    All providers see the same block, balance and allowance.
+    The blockchain's state was confirmed by several sources.
+    Nothing to do.
+    6171 SEC_CHAIN_MINORITY WARN
+    A minority of the providers sees another state; the quorum agrees.
+    One source sees the blockchain differently from the others.
+    Find out which provider is wrong; replace it.
+    6172 SEC_CHAIN_DISAGREES HARD_REJECT
+    Fewer providers than the quorum agree on block, balance and allowance.
+    Your order was not sent because the sources of the blockchain's state contradict each other.
+    Wait until they agree; replace the provider that is wrong.
+    6173 SEC_CHAIN_REORG HARD_REJECT
+    A block that was relied on is no longer part of the chain.
+    Trading pauses because the blockchain replaced blocks that were already read.
+    Read everything again from before that block, then go on.
+    6174 SEC_CHAIN_STALE HARD_REJECT
+    The state of the chain was read too long ago, or never.
+    Your order was not sent because the blockchain's state is not known at the moment.
+    Check the chain providers.
+    6175 SEC_CHAIN_BALANCE_SHORT HARD_REJECT
+    The agreed balance is less than this order needs.
+    Your order was not sent because the wallet does not hold enough.
+    Fund the wallet, or trade smaller.
+    """,
+)
+register(
+    "sec.wallet_funding_guard",
+    """
+    6180 SEC_FUNDING_OK INFO
+    The wallet covers this order and a buffer, all reservations counted.
+    Your wallet covers this order.
+    Nothing to do.
+    6181 SEC_FUNDING HARD_REJECT
+    The wallet does not cover this order and its buffer, or its funds are not known.
+    Your order was not sent because your wallet does not cover it.
+    Fund the wallet, or trade smaller.
+    6182 SEC_FUNDING_RACE_LOST HARD_REJECT
+    The balance would cover this order, but other orders on the same wallet have reserved it.
+    Your order was not sent because other orders are already using that money.
+    Wait until an order ends, or give the strategy a wallet of its own.
+    6183 SEC_FUNDING_OVERRIDE WARN
+    A person let this one order pass although its funding is in doubt.
+    This order was sent on a person's word although your wallet may not cover it.
+    Read the log of the override; it is for one intent and for a limited time.
+    """,
+)
+register(
+    "",
+    """
+    6190 SEC_CHECK_FAILED HARD_REJECT
+    A security bot failed while it checked; nothing is signed without its answer.
+    Your order was not sent because a security check could not be completed.
+    Read the log for the bot and its error.
+    6191 SEC_NOT_PREVIEWED HARD_REJECT
+    Something was to be signed that had not passed the security checks just before.
+    Your order was not signed because it had not been checked.
+    Find out what asked for the signature; it must go through the guard.
+    6192 SEC_GAS_ABOVE_LIMIT HARD_REJECT
+    A transaction would cost more gas, or a higher gas price, than is permitted.
+    The transaction was not sent because its fee would be too high.
+    Wait for a lower gas price, or raise the limit.
+    6193 SEC_TRANSACTION_FAILED HARD_REJECT
+    The chain refused or reverted the transaction.
+    The transaction failed on the blockchain; its fee is lost, nothing else.
+    Read the revert reason; check balances and allowances.
+    6194 SEC_TRANSACTION_UNKNOWN WARN
+    It is not known whether a sent transaction will be mined.
+    The outcome of a blockchain transaction is not known yet.
+    Look the transaction up by its hash; never send another one in its place with a new nonce.
+    6195 SEC_UNLIMITED_ALLOWANCE HARD_REJECT
+    An allowance without a limit was asked for without saying so.
+    The approval was not sent because it would let a contract spend everything.
+    Approve an exact amount, or ask for an unlimited one explicitly.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #7bd11b7b
+register(
+    "",
+    """
+    6540 SEC_CLOCK_SKEW HARD_REJECT
+    This machine's clock and the venue's differ by more than signed requests allow.
+    Your order was not sent because the clock of this machine is wrong.
+    Set the clock by NTP.
+    6541 SEC_GEOBLOCKED HARD_REJECT
+    The venue does not take orders from the place this machine is in.
+    Your order was not sent because the exchange does not serve this location.
+    Trade only from where the venue's terms allow it.
+    6542 SEC_GEOBLOCK_UNKNOWN HARD_REJECT
+    The venue's answer about this place is missing, so no order may be sent.
+    Your order was not sent because it is not known whether the exchange serves this location.
+    Make the venue's geoblock page reachable.
+    6543 SEC_CLOSED_ONLY HARD_REJECT
+    The venue lets this account only close positions.
+    Your order was not sent because the account may only close positions.
+    Close positions, or ask the venue why.
+    6544 SEC_ALLOWANCE_MISSING HARD_REJECT
+    The exchange contract may not move enough of the account's pUSD.
+    Your order was not sent because the exchange is not allowed to use the account's money.
+    Approve the exchange contract for the amount to be traded.
+    6545 SEC_ACCOUNT_BANNED HARD_REJECT
+    The venue has banned the account.
+    Your order was not sent because the account is banned.
+    Ask the venue why.
+    6546 SEC_WALLET_NOT_ALLOWED HARD_REJECT
+    The venue does not take orders funded by this kind of wallet for this account.
+    Your order was not sent because the account must trade through its deposit wallet.
+    Set the wallet type to the deposit wallet, and fund it.
+    6547 SEC_CREDENTIALS_REFUSED HARD_REJECT
+    The venue does not accept the API key, secret or passphrase, or the request's signature.
+    Your order was not sent because the exchange refused the access data.
+    Derive the API credentials again from the key, and check the clock.
+    6548 SEC_SIGNATURE_REFUSED HARD_REJECT
+    The venue says that the order is not signed by who asks, or not by the wallet's owner.
+    Your order was not placed because its signature does not fit the account.
+    Check key, wallet and wallet type.
+    6549 SEC_WALLET_CODE_MISSING HARD_REJECT
+    There is no contract at the address of the wallet that is to pay.
+    Your order was not sent because the account's wallet is not deployed.
+    Deploy the wallet by a first deposit, or name the wallet that is in use.
     """,
 )
 
@@ -1569,6 +2105,459 @@ register(
     Reported and reconciled revenue differ by more than the threshold; the report is held back.
     The revenue figures do not add up yet.
     Find the difference before the report is used.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #9b4d1e74
+register(
+    "risk.compliancegate",
+    """
+    4600 RISK_COMPLIANCE_CLEARED INFO
+    Wallet, jurisdiction and market are cleared for trading, or this run has no wallet to clear.
+    You may trade this market.
+    Nothing to do.
+    4601 RISK_COMPLIANCE_UNVERIFIED HARD_REJECT
+    Nothing shows that wallet and jurisdiction are cleared, or the last clearance is too old.
+    Your order was not sent because your permission to trade could not be verified.
+    Check the connection to the exchange's geoblock page; the check repeats by itself.
+    4602 RISK_WALLET_NOT_ONBOARDED HARD_REJECT
+    The wallet has not finished the venue's onboarding.
+    Your order was not sent because the wallet is not set up at the exchange yet.
+    Finish the onboarding of the wallet, then start again.
+    4603 RISK_MARKET_INELIGIBLE HARD_REJECT
+    The market's category is closed to this wallet.
+    Your order was not sent because you may not trade this kind of market.
+    Choose another market; the list of closed categories is a committed file.
+    4604 RISK_COMPLIANCE_CLOSE_ONLY HARD_REJECT
+    The venue permits only closing orders from here, and this one would open.
+    Your order was not sent because only closing positions is permitted where you are.
+    Sell what is held; do not open anything.
+    4605 RISK_COMPLIANCE_AGEING WARN
+    The clearance is older than its warning age; the order passes.
+    Your permission to trade is due to be checked again; the order was still allowed.
+    Look why the hourly check did not run.
+    4606 RISK_COMPLIANCE_EXIT WARN
+    The venue permits only closing orders from here, and this one closes.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.blacklistkeeper",
+    """
+    4610 RISK_NOT_BLACKLISTED INFO
+    Nothing is held against the market.
+    This market is on no list.
+    Nothing to do.
+    4611 RISK_MARKET_BANNED HARD_REJECT
+    The market is on the desk's blacklist.
+    Your order was not sent because this market is blocked by your desk.
+    Ask whoever keeps the list; the line says why.
+    4612 RISK_MARKET_DISPUTED HARD_REJECT
+    The resolution of this market, or of its like, was disputed before.
+    Your order was not sent because it has been unclear before how this kind of market resolves.
+    Read the rules and the dispute; take it off the list only when both are settled.
+    4613 RISK_MARKET_NO_SOURCE HARD_REJECT
+    The market's rules name no source that it is resolved from.
+    Your order was not sent because nobody can tell how this market will be decided.
+    Choose a market that names its source.
+    4614 RISK_MARKET_SINGLE_SOURCE HARD_REJECT
+    The market is resolved from one feed only, and the desk does not trade those.
+    Your order was not sent because one source alone decides this market.
+    Choose another market, or switch block_single_source off by a reviewed configuration.
+    4615 RISK_MARKET_ENDING HARD_REJECT
+    Less time is left to the scheduled end than the desk opens positions with.
+    Your order was not sent because this market ends too soon.
+    Choose a market with more time.
+    4616 RISK_BLACKLIST_UNREADABLE HARD_REJECT
+    The lists could not be read for this market, so nobody knows what they say.
+    Your order was not sent because the list of blocked markets could not be read.
+    Mend the list file; orders pass again once it is read.
+    4617 RISK_BLACKLIST_EXIT WARN
+    Something is held against the market, and the order only sells what is held in it.
+    Your order was allowed because it only closes a position in a blocked market.
+    Nothing to do.
+    """,
+)
+register(
+    "risk.strategysuitabilitygate",
+    """
+    4620 RISK_STRATEGY_SUITABLE INFO
+    Strategy, market and capital are within what the desk's experience tier permits.
+    This strategy suits your profile.
+    Nothing to do.
+    4621 RISK_STRATEGY_CLASS_NOT_ALLOWED HARD_REJECT
+    The strategy's class is above the desk's experience tier.
+    Your order was not sent because this strategy needs more experience than your profile states.
+    Choose another strategy, or have the tier raised.
+    4622 RISK_NEGRISK_NEEDS_ELEVATION HARD_REJECT
+    The market is one outcome of a multi-outcome event, which the tier does not include.
+    Your order was not sent because markets with several outcomes need a higher profile.
+    Choose a plain yes-or-no market, or have the tier raised.
+    4623 RISK_STRATEGY_CAPITAL_RESHAPED RESHAPE
+    The order was cut to what is left of the strategy's capital.
+    Your order was made smaller to stay within this strategy's capital.
+    Nothing to do.
+    4624 RISK_STRATEGY_CAPITAL_SPENT HARD_REJECT
+    The strategy's capital is in use; nothing of the order fits.
+    Your order was not sent because this strategy uses all of its capital already.
+    Close something first, or have the capital raised.
+    4625 RISK_STRATEGY_CAPITAL_NEAR WARN
+    Most of the strategy's capital is in use; the order passes.
+    This strategy is close to using all of its capital.
+    Expect smaller orders soon.
+    """,
+)
+register(
+    "risk.manualoverrideauditor",
+    """
+    4630 RISK_NO_OVERRIDE INFO
+    Every limit stands as configured.
+    All limits are the configured ones.
+    Nothing to do.
+    4631 RISK_OVERRIDE_IN_FORCE WARN
+    A person has changed a limit for a time; the order passes under it.
+    A limit was changed by hand; the order was allowed under it.
+    Nothing to do; it ends by itself.
+    4632 RISK_OVERRIDE_EXPIRED HARD_REJECT
+    An override is past its end and the configured limit has not been put back.
+    Your order was not sent because a changed limit has run out and was not put back.
+    Put the configured value back; trading goes on at once.
+    4633 RISK_OVERRIDE_DURING_HALT HARD_REJECT
+    An override is asked for or in force while a kill switch is on.
+    Limits cannot be changed while a kill switch is on.
+    Clear the kill switch first.
+    4634 RISK_OVERRIDE_TOO_MANY HARD_REJECT
+    More overrides were asked for in the window than may be.
+    Limits were changed too often within the last hour.
+    Wait until the window is over, or change the committed configuration.
+    4635 RISK_OVERRIDE_GRANTED INFO
+    A person's change of a limit was granted, for a time and a scope.
+    The limit is changed for the time you asked for.
+    Nothing to do; it ends by itself.
+    4636 RISK_OVERRIDE_NO_REASON HARD_REJECT
+    An override was asked for without a reason.
+    The limit was not changed because no reason was given.
+    Say why, in a sentence.
+    4637 RISK_OVERRIDE_NOT_BOUND HARD_REJECT
+    An override was asked for without an end, or for longer than one may last.
+    The limit was not changed because the change has to end by itself, and sooner.
+    Ask for less time.
+    4638 RISK_OVERRIDE_NO_SCOPE HARD_REJECT
+    An override names no bot, no parameter, or a value that the bot's spec does not permit.
+    The limit was not changed because it is not clear what to change, or the value is not permitted.
+    Name the bot, the parameter and a value inside its hard limit.
+    4639 RISK_OVERRIDE_NEAR_LIMIT WARN
+    An override was granted, and few more may be in this window.
+    The limit is changed; only few more changes are possible within this hour.
+    Change the committed configuration when this limit is wrong for good.
+    """,
+)
+register(
+    "risk.ratelimitgovernor",
+    """
+    4640 RISK_RATE_OK INFO
+    Fewer orders were sent in the last hour than may be.
+    You are well within the number of orders allowed.
+    Nothing to do.
+    4641 RISK_RATE_NEAR WARN
+    Most of the hour's orders are used; the order passes.
+    You are close to the number of orders allowed in an hour.
+    Expect orders to wait soon.
+    4642 RISK_RATE_ACCOUNT HARD_REJECT
+    As many orders were sent in the last hour as the account may send.
+    Your order was not sent because too many orders were sent within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4643 RISK_RATE_MARKET HARD_REJECT
+    As many orders were sent in this market in the last hour as may be.
+    Your order was not sent because too many orders were sent in this market within the last hour.
+    Wait, or raise the limit by a reviewed configuration.
+    4644 RISK_RATE_VENUE HARD_REJECT
+    The venue says that hardly anything of its own rate budget is left.
+    Your order was not sent because the exchange asks for fewer orders right now.
+    Nothing to do; it goes on when the exchange's budget is refilled.
+    4645 RISK_RATE_NOTHING_SENT INFO
+    The working order already is what is wanted: nothing would be sent.
+    Your order stands as it is.
+    Nothing to do.
+    4646 RISK_RATE_EXIT WARN
+    The limit is used up, and the order only sells what is held: exits are not limited.
+    Your order was allowed because it only closes a position.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #da8eecf0
+register(
+    "exec.pricebandvalidator",
+    """
+    5600 EXEC_PRICE_BAND_REJECTED HARD_REJECT
+    The price lies outside its band around the middle: most likely a slip of a digit.
+    Your order was not sent because its price is far from the market.
+    Check the price, and the model that made it.
+    5601 EXEC_PRICE_BAND_NO_MIDDLE HARD_REJECT
+    There is no middle that a price could be held against.
+    Your order was not sent because there is no market price to compare it with.
+    Wait for a book with both sides.
+    5602 EXEC_PRICE_BAND_EXEMPT INFO
+    Orders of this type are not held against the band.
+    The price of your order was not compared with the market.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.order_amend_cancel_manager",
+    """
+    5610 EXEC_AMEND_WAITING INFO
+    A change of this slot's order is still on its way; the next waits, so that none overtakes another.
+    Your change waits until the exchange has confirmed the one before it.
+    Nothing to do.
+    5611 EXEC_AMEND_NOTHING INFO
+    The plan changes nothing that works.
+    There is nothing to change.
+    Nothing to do.
+    """,
+)
+register(
+    "exec.partialfillhandler",
+    """
+    5620 EXEC_PARTIAL_HELD INFO
+    The rest of a partly filled order keeps its place in the queue.
+    The rest of your order stays where it is.
+    Nothing to do.
+    5621 EXEC_PARTIAL_CANCELLED INFO
+    The rest of a partly filled order is withdrawn: too small to keep, or the policy says so.
+    The rest of your order was withdrawn.
+    Nothing to do.
+    5622 EXEC_PARTIAL_CHASED RESHAPE
+    The rest of a partly filled order follows the price, within its bound.
+    The rest of your order was moved with the market.
+    Nothing to do.
+    5623 EXEC_PARTIAL_HALTED HARD_REJECT
+    A kill switch is on; the rest of a partly filled order is withdrawn and nothing new is sent.
+    The rest of your order was withdrawn because trading is stopped.
+    Find out why trading is stopped.
+    """,
+)
+register(
+    "exec.exchangestatusmonitor",
+    """
+    5630 EXEC_EXCHANGE_DEGRADED WARN
+    The venue answers, with more errors or later than it should; nothing new is opened.
+    The exchange is having difficulties; new orders wait.
+    Nothing to do; it goes on by itself once the exchange has been healthy for a while.
+    5631 EXEC_EXCHANGE_RESTARTING WARN
+    The venue's engine restarts; it takes no orders.
+    The exchange is restarting; orders wait.
+    Nothing to do; a restart takes about two minutes.
+    5632 EXEC_EXCHANGE_POST_ONLY WARN
+    After a restart the venue takes only orders that rest.
+    The exchange takes only resting orders at the moment.
+    Nothing to do; it lasts two minutes.
+    5633 EXEC_EXCHANGE_CANCEL_ONLY WARN
+    The venue takes cancels and nothing else.
+    The exchange accepts only cancellations at the moment.
+    Watch the exchange's announcements.
+    5634 EXEC_EXCHANGE_DOWN HARD_REJECT
+    The venue takes nothing, or does not answer at all.
+    The exchange is out of order.
+    Watch the exchange's announcements; open orders cannot be relied upon.
+    5635 EXEC_EXCHANGE_COOLING WARN
+    The venue is well again, and has not been for long enough to go on.
+    The exchange has recovered; orders wait a little longer.
+    Nothing to do.
+    5636 EXEC_EXCHANGE_UNKNOWN WARN
+    Nobody has asked the venue for too long, so nobody knows how it is.
+    The state of the exchange is not known; new orders wait.
+    Check that the health check runs.
+    """,
+)
+register(
+    "exec.latencyprofiler",
+    """
+    5640 EXEC_LATENCY_OK INFO
+    The route answers within its budget.
+    Orders reach the exchange as fast as they should.
+    Nothing to do.
+    5641 EXEC_ROUTE_DEGRADED HARD_REJECT
+    The slowest answers of the route are beyond the limit: it counts as degraded.
+    Orders take far too long to reach the exchange.
+    Stop opening on this route; look at the network and at the exchange.
+    5642 EXEC_LATENCY_NO_DATA WARN
+    Too few answers of the route were measured lately to say anything.
+    The speed of the connection to the exchange is not known.
+    Check that the probes run.
+    5643 EXEC_FEED_LAGS WARN
+    News of our own orders arrive later than they should.
+    What is shown of your orders may be out of date.
+    Look at the user channel.
+    """,
+)
+register(
+    "exec.fillqualityanalyzer",
+    """
+    5650 EXEC_FILL_GOOD INFO
+    The fills were as good as intended: price, time and what the market did after.
+    Your orders traded well.
+    Nothing to do.
+    5651 EXEC_FILL_POOR WARN
+    Price, time and what the market did after make these fills worse than they should be.
+    Your orders traded worse than intended.
+    Look at the worst part of the score; widen the quotes or slow the strategy.
+    5652 EXEC_FILL_TOXIC WARN
+    The market moved against us after these fills by more than is allowed.
+    Whoever traded with you tends to know better.
+    Quote wider in this market, or not at all.
+    5653 EXEC_FILL_UNMEASURED INFO
+    Too few fills are old enough to be judged.
+    There is not enough trading yet to judge it.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #1aa48e2f
+register(
+    "gov.portfolio-sync",
+    """
+    7600 GOV_RECONCILE_UNKNOWN WARN
+    The venue's balances or orders could not be read, or are too old to compare with.
+    It is not known at the moment whether our records agree with the exchange.
+    Check the connection; until then rely on neither.
+    7601 GOV_RECONCILE_SETTLING INFO
+    Our books and the venue's differ by no more than what is on its way.
+    Our records differ from the exchange only by trades that are being settled.
+    Nothing to do.
+    """,
+)
+
+# %% ../nbs/01_reasons.ipynb #de5c0002
+register(
+    "",
+    """
+    7941 GOV_INTENT_PROPOSED INFO
+    A trade intent waits for a person's answer.
+    A trade is proposed and waits for your answer.
+    Approve or reject it before it expires.
+    7942 GOV_APPROVAL_GIVEN INFO
+    A trade intent has every approval it needs.
+    The trade was approved.
+    Nothing to do.
+    7943 GOV_APPROVAL_FIRST_OF_TWO INFO
+    One person approved a trade intent that needs two.
+    Your approval counts; a second person has to approve this trade too.
+    Ask a second person before it expires.
+    7944 GOV_APPROVAL_BY_POLICY INFO
+    The configured policy approved a trade intent; nobody was asked.
+    The trade was approved by the policy in force.
+    Read the policy in [approvals] when this was not meant.
+    7945 GOV_INTENT_REJECTED INFO
+    A person rejected a trade intent.
+    The trade was rejected.
+    Nothing to do.
+    7946 GOV_INTENT_EXPIRED INFO
+    A trade intent came to its time without the answers it needed.
+    The proposed trade expired without an answer.
+    Answer sooner, or give intents more time in [approvals].
+    7947 GOV_INTENT_EXECUTED INFO
+    What an approved trade intent asked for was handed to the venue.
+    The approved trade was carried out.
+    Nothing to do.
+    7948 GOV_INTENT_VOID INFO
+    A trade intent lost its ground before it was carried out.
+    The proposed trade no longer applies.
+    Nothing to do; a new one follows while the reason holds.
+    7949 GOV_APPROVAL_LATE HARD_REJECT
+    An answer to a trade intent came after its expiry.
+    The trade had already expired, so the answer does not count.
+    Wait for a new proposal.
+    7950 GOV_APPROVAL_HASH_MISMATCH HARD_REJECT
+    An approval names another order, book or set of votes than the intent holds.
+    What was approved is not what is proposed, so the approval does not count.
+    Look at the proposal again and approve what it shows.
+    7951 GOV_APPROVAL_NOT_PENDING HARD_REJECT
+    An answer came to a trade intent that already has its end.
+    Somebody or something else answered first.
+    Look at the proposal's present state.
+    7952 GOV_APPROVAL_PRICE_MOVED HARD_REJECT
+    The market moved past the tolerance between the proposal and its approval; the intent is void.
+    The price moved too far since this trade was proposed, so it was dropped.
+    Wait for a new proposal at the new price.
+    7953 GOV_APPROVAL_MARKET_STALE HARD_REJECT
+    The run's last word on this market is too old to approve on.
+    The trade cannot be approved because the market data is out of date.
+    Check that the run is alive and its feed is up.
+    7954 GOV_APPROVAL_NO_PERSON HARD_REJECT
+    A bot tried to answer a trade intent, or a policy that is not in force did.
+    Only a person may answer this.
+    Nothing to do; find out who tried.
+    7955 GOV_SWITCH_ARMED WARN
+    A kill switch was armed; everything in its scope stops.
+    Trading was stopped by a kill switch.
+    Find out why, then clear it with a reason.
+    7956 GOV_SWITCH_CLEARED WARN
+    Persons cleared a kill switch.
+    A kill switch was cleared; trading may go on.
+    Nothing to do.
+    7957 GOV_SWITCH_CLEAR_FIRST_OF_TWO WARN
+    One person asked to clear a global kill switch; it stays armed until a second does.
+    A second person has to clear this kill switch too.
+    Ask a second person.
+    7958 GOV_SWITCH_NOT_ARMED HARD_REJECT
+    A kill switch was to be cleared that is not armed.
+    This kill switch is not on.
+    Look at the list of kill switches.
+    7959 GOV_SWITCH_NO_PERSON HARD_REJECT
+    Something other than a person tried to clear a kill switch.
+    Only a person can clear a kill switch.
+    Clear it yourself, with a reason.
+    7960 GOV_OVERRIDE_GRANTED WARN
+    A person changed one limit for a time.
+    A limit was changed for a time.
+    Nothing to do; it ends by itself.
+    7961 GOV_OVERRIDE_ENDED INFO
+    An override came to its end or was taken back.
+    A changed limit stands at its configured value again.
+    Nothing to do.
+    7962 GOV_OVERRIDE_DURING_HALT HARD_REJECT
+    An override was asked for while a kill switch is on.
+    Limits cannot be changed while a kill switch is on.
+    Clear the kill switch first.
+    7963 GOV_OVERRIDE_TOO_MANY HARD_REJECT
+    One person asked for more overrides in an hour than anybody may.
+    You have changed limits too often within the last hour.
+    Wait, or change the committed configuration.
+    7964 GOV_OVERRIDE_REFUSED HARD_REJECT
+    An override without reason, bound or permission was asked for.
+    The limit was not changed.
+    Give a reason, a scope and a time, within what the bot's spec allows.
+    7965 GOV_STRATEGY_LAUNCHED INFO
+    A strategy was launched into a portfolio with a scope of markets.
+    A strategy was started.
+    Nothing to do.
+    7966 GOV_STRATEGY_STOPPED INFO
+    A launched strategy was stopped.
+    A strategy was stopped.
+    Check that no position is left without an owner.
+    7967 GOV_STRATEGY_ALREADY_BOUND HARD_REJECT
+    A strategy that runs was to be launched again or bound to another portfolio.
+    The strategy already runs.
+    Stop it, then launch it anew.
+    7968 GOV_ACCESS_DENIED HARD_REJECT
+    A call came without a token, or with one that lacks the scope.
+    You are not allowed to do this.
+    Ask an administrator for a token with the scope.
+    7969 GOV_ACCESS_RATE_LIMITED WARN
+    A caller sent more calls than the limit allows.
+    Too many requests; try again in a moment.
+    Slow the caller down.
+    7970 GOV_TOKEN_CHANGED INFO
+    An access token was created or revoked.
+    An access token was created or revoked.
+    Nothing to do, unless it was not you.
+    7971 GOV_CONFIG_SAVED INFO
+    A tenant, portfolio, cluster or watchlist was created or changed.
+    A setting of the desk was changed.
+    Nothing to do.
     """,
 )
 

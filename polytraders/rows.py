@@ -36,7 +36,7 @@ class EventKind(IntEnum):
     FILL_VOIDED = 14  # as FILL_PROVISIONAL: the chain refused what was told as provisional
     CANCEL = 15  # aux = order id, size = reason-code number: the order is no longer on the book
     BALANCE = 16  # size = cash in micro-pUSD as the venue reports it
-    APPROVAL = 17  # aux = intent's correlation number, size = 1 approved, 0 rejected
+    APPROVAL = 17  # aux = a proposal's correlation number, market = its own, size = Answer: see below
     SWITCH = 18  # aux = switch number, size = 1 armed, 0 cleared
     CONFIG = 19  # aux = bot number, price = parameter slot, size = new kernel value
     FEED_UP = 20  # market data of this market (or of all, market = -1) is live again
@@ -47,6 +47,32 @@ class EventKind(IntEnum):
     SPLIT = 25  # size = micro-shares of both outcomes made from cash, aux = action id; size 0 = refused
     MERGE = 26  # size = micro-shares of both outcomes turned into cash, aux = action id; size 0 = refused
     CONVERT = 27  # size = micro-shares of NO converted in each market of the index set, price = that set; 0 = refused
+    FLAGS = 28  # size = Listed bits of this market: in force from here on
+
+
+class Listed(IntEnum):
+    """Bits of Market.flags: what the desk's lists and the venue's metadata hold against a market. 0 = nothing."""
+
+    UNVETTED = 1  # the lists could not be read for it: nobody knows what they say
+    BANNED = 2  # on the desk's blacklist
+    INELIGIBLE = 4  # its category is closed to this wallet
+    DISPUTED = 8  # its resolution was disputed before, or that of its like
+    NO_SOURCE = 16  # its rules name no source that it is resolved from
+    SINGLE_SOURCE = 32  # it is resolved from one feed only
+
+
+class Answer(IntEnum):
+    """What an APPROVAL row says of the proposal `aux` (ActionKind.PROPOSE) of its `market`.
+
+    price: with APPROVED, pips that the price may be away from the shown one, either way; -1 = the run's own tolerance.
+    ref: low 31 bits of the proposal's hash as it was shown, 0 = not held against it. A row that names no proposal
+    that is open changes nothing. REJECTED and EXPIRED also take back an approval in force: nothing more is sent
+    under it, and the order that works under it is cancelled.
+    """
+
+    REJECTED = 0  # its like is not proposed again before `intent_ttl` is over
+    APPROVED = 1
+    EXPIRED = 2  # void as if its time had passed: proposed again while it is wanted
 
 
 class Flag(IntEnum):
@@ -57,6 +83,7 @@ class Flag(IntEnum):
     INFERRED = 4  # not in the recording: derived from what surrounds it
     MAKER = 8  # fills: our order was resting
     GAP = 16  # first row after a gap in the recording
+    MORE = 64  # fills: the order goes on though it is whole; its CANCEL will end it (a taking buy spends its money)
     DELAYED = 32  # acks: the order takes, so it is matched when the market's taker delay is over
 
 
@@ -102,6 +129,26 @@ class ActionKind(IntEnum):
     SPLIT = 4  # size = micro-shares of both outcomes to make from cash
     MERGE = 5  # size = micro-shares of both outcomes to turn into cash
     CONVERT = 6  # size = micro-shares of NO, price = index set: bit k = k-th market of the group, counted from `market`
+    PROPOSE = 7  # not for the venue: put an order to a person. See TO_PEOPLE
+    WITHDRAW = 8  # not for the venue: a proposal, or the approval it got, is over. See TO_PEOPLE
+
+
+TO_PEOPLE = ActionKind.PROPOSE
+"""Action kinds from this on never reach a venue: the runner tells people (or a policy) of them.
+
+    PROPOSE   price = worst price of the order, size = all of it, order_id = hash of its shape (63 bits), expiry = ms
+              from `ts` until it expires, flags = POST_ONLY | REDUCE_ONLY; the others as of a SUBMIT. Its corr is that
+              of the receipts that led to it and of every order sent under its approval.
+    WITHDRAW  the same, with expiry = reason-code number of the end and size = what of it was never sent
+"""
+
+
+class Gate(IntEnum):
+    """What stands between a planned order and the wire: `gate` of a run's engine options. See engine.gate."""
+
+    OPEN = 0  # nothing: backtest and paper
+    DRY = 1  # shadow: everything is judged and nothing sent; an EXEC_DRY_RUN receipt stands for the order
+    APPROVAL = 2  # live: what would send an order that no approval covers becomes a proposal
 
 
 class Verdict(IntEnum):
@@ -126,6 +173,8 @@ class Severity(IntEnum):
 
 POST_ONLY = 1
 """Bit of Action.flags and Order.flags: refuse rather than take."""
+REDUCE_ONLY = 2
+"""Bit of a proposal's flags: it only closes."""
 
 EVENT = np.dtype(
     [

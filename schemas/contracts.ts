@@ -1165,7 +1165,7 @@ export interface TradeIntent {
   /** What it would do. */
   readonly type: "OPEN_POSITION" | "CLOSE_POSITION" | "CLAIM_SETTLEMENT";
   /** How far it is. */
-  readonly status: "PENDING" | "APPROVED" | "EXECUTED" | "REJECTED" | "EXPIRED";
+  readonly status: "PENDING" | "APPROVED" | "EXECUTED" | "REJECTED" | "EXPIRED" | "VOID";
   /** The portfolio. */
   readonly portfolio_id: string;
   /** The market. */

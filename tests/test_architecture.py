@@ -117,9 +117,11 @@ STEP = tuple(
     f"polytraders.engine.{name}" for name in ("step", "matching", "ledger", "book", "fees", "rules", "state", "kernels")
 )
 KERNEL_FAMILIES = ("intel", "discovery", "strategies", "risk", "execution")
+JUDGES = (*KERNEL_FAMILIES, "security")
+"""Families whose bots are functions of what they are given, inside the step or outside it."""
 PURE = (
     *STEP,
-    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in KERNEL_FAMILIES),
+    *(module for module in sorted(MODULES) if module.split(".")[1:2] and module.split(".")[1] in JUDGES),
 )
 
 WORLD = {
@@ -326,8 +328,8 @@ def test_no_two_test_files_share_a_name():
 
 
 CLIENTS = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "websockets", "playwright"}
-ON_LOOPBACK = "tests/venue/local/"
-"""Its tests talk to a server of their own; to any other machine conftest refuses the connection."""
+ON_LOOPBACK = ("tests/venue/", "tests/desk/", "tests/run/")
+"""Their tests talk to a server of their own; to any other machine conftest refuses the connection."""
 LOCAL_ONLY = {"tests/conftest.py": "closes the network", "tests/test_architecture.py": "names what it forbids"}
 
 
@@ -381,6 +383,9 @@ HEAVY = (
     "eth_account",
     "eth_keyfile",
     "web3",
+    "sqlalchemy",
+    "fastapi",
+    "httpx",
 )
 TYPERS_OWN = {"pydantic"}  # typer imports it for a command's arguments, before ours are asked for
 ASK = """
@@ -406,6 +411,8 @@ def test_help_imports_nothing_heavy():
     assert heavy_modules_after("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["backtest", "replay", "verify", "report", "data", "bots", "venue"])
+@pytest.mark.parametrize(
+    "command", ["backtest", "replay", "verify", "report", "data", "bots", "venue", "status", "intents", "db"]
+)
 def test_a_commands_help_imports_nothing_heavy(command: str):
     assert heavy_modules_after(command, "--help") <= TYPERS_OWN

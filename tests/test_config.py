@@ -236,6 +236,12 @@ def test_the_packaged_defaults_enforce_every_bot_that_has_a_module(tmp_path, mon
     }
 
 
+def test_the_packaged_defaults_throttle_no_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    off = {bot_id for bot_id, bot in load_settings().bots.items() if bot.mode is BotMode.OFF}
+    assert off == config.NOT_IN_STUDIES & set(KERNEL_BOTS)
+
+
 def test_home_is_the_variable_or_a_folder_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("POLYTRADERS_HOME", raising=False)
@@ -280,6 +286,9 @@ CHANGES = {
     "portfolio.cash_pusd": "1000.01",
     "venue.simulated.queue_model": "power_prob",
     "venue.simulated.queue_power": "2",
+    "engine.intent_ttl_s": "30",
+    "engine.approval_ttl_s": "30",
+    "engine.approval_tolerance_bps": "50",
     "venue.simulated.trade_share": "0.25",
     "venue.simulated.partial_fills": "no",
     "venue.simulated.liquidity": "recorded",
@@ -299,6 +308,22 @@ CHANGES = {
     "data.gap_s": "31",
     "report.max_points": "500",
     "report.template": "plotly_dark",
+    "listing.file": "markets.list",
+    "approvals.expiry_s": "61",
+    "approvals.tolerance_bps": "51",
+    "approvals.quote_age_ms": "3001",
+    "approvals.two_persons_above_pusd": "1001",
+    "approvals.auto": "exits",
+    "approvals.auto_max_pusd": "5",
+    "approvals.auto_per_hour": "5",
+    "approvals.auto_day_pusd": "50",
+    "approvals.auto_strategies": "strat.momentum",
+    "live.dry_run": "false",
+    "live.snapshot_events": "100",
+    "live.snapshot_s": "5",
+    "live.reconcile_s": "5",
+    "live.wallet": "safe",
+    "live.stop_s": "5",
     "risk.example_guard.mode": "off",
     "risk.example_guard.max_age_s": "4",
     "risk.example_guard.strict": "false",

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from polytraders import __version__
-from polytraders.cli import bots, calibrate, data, report, research, run_log, runs, venue
+from polytraders.cli import bots, calibrate, data, desk, live, record, report, research, run_log, runs, serve, venue
 from polytraders.errors import PolytradersError
 
 app = typer.Typer(
@@ -22,15 +22,28 @@ app = typer.Typer(
     help="From a trading idea on Polymarket in a notebook to receipts for every decision.",
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.command("record", rich_help_panel="Data")(record.record)
 app.command("backtest", rich_help_panel="Runs")(runs.backtest)
+app.command("run", rich_help_panel="Runs")(live.run)
+app.command("export", rich_help_panel="Runs")(live.export)
 app.command("replay", rich_help_panel="Runs")(runs.replay)
 app.command("runs", rich_help_panel="Runs")(runs.list_)
 app.command("sweep", rich_help_panel="Research")(research.sweep)
+app.command("walk-forward", rich_help_panel="Research")(research.walk_forward)
 app.command("lookahead", rich_help_panel="Research")(research.lookahead)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)
 app.command("calibrate", rich_help_panel="Research")(calibrate.calibrate)
+app.command("status", rich_help_panel="Desk")(desk.status)
+app.command("universe", rich_help_panel="Desk")(desk.universe)
+app.add_typer(desk.intents_app, name="intents", rich_help_panel="Desk")
+app.add_typer(desk.switches_app, name="kill-switches", rich_help_panel="Desk")
+app.add_typer(desk.override_app, name="override", rich_help_panel="Desk")
+app.command("api", rich_help_panel="Desk")(serve.api)
+app.command("console", rich_help_panel="Desk")(serve.console)
+app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
+app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
 app.add_typer(bots.app, name="bots", rich_help_panel="Library")
 app.command("schemas", rich_help_panel="Library")(bots.schemas)

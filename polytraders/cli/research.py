@@ -1,4 +1,4 @@
-"""`polytraders sweep` and `lookahead`."""
+"""`polytraders sweep`, `walk-forward` and `lookahead`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,35 @@ Market = Annotated[list[str] | None, typer.Option("--market", help="Only this ma
 From = Annotated[str | None, typer.Option("--from", help="First receive time, ISO 8601 UTC.")]
 To = Annotated[str | None, typer.Option("--to", help="Receive time before which to stop, ISO 8601 UTC.")]
 
+Recording = Annotated[str, typer.Option("--recording", help="Name of a recording.")]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grid",
+        metavar="KEY=VALUES",
+        help="What to try: edge_bps=10:50:10 (from:to:step), edge_bps=10,40, or edge_bps alone for the spec's own "
+        "search space; any section.key of the settings. Repeatable. Default: the whole search space.",
+    ),
+]
+Random = Annotated[int | None, typer.Option("--random", min=1, help="Draw this many points of the grid.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Which points are drawn.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Processes; default one a core, 0 = in this one.")
+]
+
+
+def _space(grid: list[str] | None) -> dict[str, str | None]:
+    """KEY=VALUES by key; None = the spec's own search space."""
+    return {key.strip(): values if sign else None for key, sign, values in (g.partition("=") for g in grid or ())}
+
 
 def sweep(
     strategy: Strategy,
-    recording: Annotated[str, typer.Option("--recording", help="Name of a recording.")],
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid",
-            metavar="KEY=VALUES",
-            help="What to try: edge_bps=10:50:10 (from:to:step), edge_bps=10,40, or edge_bps alone for the spec's own "
-            "search space; any section.key of the settings. Repeatable. Default: the whole search space.",
-        ),
-    ] = None,
-    random: Annotated[int | None, typer.Option("--random", min=1, help="Draw this many points of the grid.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which points are drawn.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes; default one a core, 0 = in this one.")
-    ] = None,
+    recording: Recording,
+    grid: Grid = None,
+    random: Random = None,
+    seed: Seed = 0,
+    workers: Workers = None,
     ray: Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Run on a Ray cluster instead.")] = None,
     market: Market = None,
     start: From = None,
@@ -51,14 +62,13 @@ def sweep(
 
     chosen = configured(load_settings(settings), set_)
     session = Catalog().load(recording, markets=market, **window_of(start, end))
-    space = {key.strip(): values if sign else None for key, sign, values in (g.partition("=") for g in grid or ())}
     try:
         with progress_bar("sweep", "trials") as watch:
             result = run(
                 session,
                 chosen,
                 strategy,
-                grid=space,
+                grid=_space(grid),
                 random=random,
                 seed=seed,
                 workers=workers,
@@ -100,6 +110,66 @@ def _print_sweep(result) -> None:
     for sentence in result.sentences():
         console.print(f"  - {sentence}", soft_wrap=True)
     console.print(f"trials: {result.folder}", soft_wrap=True)
+
+
+def walk_forward(
+    strategy: Strategy,
+    recording: Recording,
+    train: Annotated[float, typer.Option("--train-s", min=1, help="Seconds of each window that chooses.")],
+    test: Annotated[float, typer.Option("--test-s", min=1, help="Seconds of each window that is traded with it.")],
+    grid: Grid = None,
+    random: Random = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    market: Market = None,
+    start: From = None,
+    end: To = None,
+    settings: Settings = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Choose parameters on one window, trade the next with them, move on: what the choosing is worth out of sample."""
+    from polytraders.config import load_settings
+    from polytraders.data.catalog import Catalog
+    from polytraders.research.walk_forward import walk_forward as run
+    from polytraders.units import NS_PER_S
+
+    chosen = configured(load_settings(settings), set_)
+    session = Catalog().load(recording, markets=market, **window_of(start, end))
+    spans = {"train": round(train * NS_PER_S), "test": round(test * NS_PER_S)}
+    options = {"grid": _space(grid), "random": random, "seed": seed, "workers": workers}
+    with progress_bar("walk-forward", "folds") as watch:
+        result = run(session, chosen, strategy, **spans, **options, progress=watch)
+    if as_json:
+        print_json(result.as_dict() | {"fold": result.table().to_dict("records")})
+    else:
+        _print_walk(result)
+
+
+def _print_walk(result) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    said, folds = result.as_dict(), result.table()
+    console = Console(highlight=False)
+    console.print(f"[bold]WALK-FORWARD[/bold] {result.strategy} on {result.recording} [dim]BACKTEST[/dim]")
+    table = Table(box=None, pad_edge=False)
+    for column in folds.columns:
+        table.add_column(column, justify="right", overflow="fold")
+    for row in folds.to_dict("records"):
+        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v).removesuffix("000Z") for v in row.values()))
+    console.print(table)
+    console.print(
+        f"  - {said['trials']:,} trials in {said['folds']} folds: {said['in_sample_pusd']:,.2f} pUSD in sample, "
+        f"{said['out_of_sample_pusd']:,.2f} out of sample; {said['winning_folds']} folds won.",
+        soft_wrap=True,
+    )
+    low, high = said["sharpe_interval"]
+    console.print(
+        f"  - Sharpe ratio of a step out of sample {said['sharpe']:.4f} (95 %: {low:.4f} to {high:.4f}); it is above 0 "
+        f"with a probability of {said['psr']:.1%}.",
+        soft_wrap=True,
+    )
 
 
 def lookahead(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polytraders.cli import orders
-from polytraders.cli.output import Json
+from polytraders.cli.output import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Orders as the venue takes them, and a local Polymarket to try them on.")
 
@@ -78,6 +78,53 @@ def serve(
             print(f"{role:>10}  {url}", flush=True)
 
     asyncio.run(server.serve(lambda: LocalVenue(session, options), port, ready))
+
+
+@app.command("conformance")
+def conformance(
+    url: Annotated[str, typer.Argument(help="REST URL of a venue, or the line that `venue serve --json` prints.")],
+    market: Annotated[str, typer.Option("--market", help="Condition id; default: the first open one.")] = "",
+    trade: Annotated[
+        bool | None, typer.Option("--trade/--no-trade", help="May cases trade? Default: on this machine only.")
+    ] = None,
+    wallet: Annotated[str, typer.Option("--wallet", help="EOA, PROXY, SAFE or DEPOSIT_WALLET.")] = "EOA",
+    as_json: Json = False,
+) -> None:
+    """Try everything that a run relies on at a venue, case by case. Exit code 1 when one fails.
+
+    Away from this machine it needs a key (POLYTRADERS_KEY or a keystore); orders of the least size are placed and
+    cancelled there.
+    """
+    import asyncio
+
+    from polytraders.errors import UsageError
+    from polytraders.venue import visit
+    from polytraders.venue.conformance import FAILED, LEFT_OUT, PASSED, ground_text
+    from polytraders.venue.orders import SignatureType
+
+    if wallet.upper() not in SignatureType.__members__:
+        raise UsageError(
+            f"there is no wallet type {wallet!r}", where="--wallet", rule=", ".join(SignatureType.__members__)
+        )
+    info, ground, results = asyncio.run(visit.conform(visit.line(url), market, trade, wallet.upper()))
+    counts = {name: sum(r.result == name for r in results) for name in (PASSED, FAILED, LEFT_OUT)}
+    if as_json:
+        print_json(
+            {"venue": visit.line(url), "market": info.condition_id, "ground": ground.__dict__, "counts": counts,
+             "cases": [r.as_dict() for r in results]}
+        )  # fmt: skip
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("case", "", "code", "", title=f"{info.slug or info.condition_id}: {ground_text(ground)}")
+        colours = {PASSED: "green", FAILED: "red", LEFT_OUT: "yellow"}
+        for case, result, code, what in visit.result_table(results):
+            table.add_row(case, f"[{colours[result]}]{result}[/]", code, what)
+        console = Console()
+        console.print(table)
+        console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    raise typer.Exit(1 if counts[FAILED] else 0)
 
 
 app.command("check-vectors")(orders.check_vectors)

@@ -18,18 +18,20 @@ the order of arrival. It is not used here: rows follow arrival, which is what a 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from polytraders.data.markets import INFERRED, RECORDED, Market
-from polytraders.units import price_pips, price_text, size_micro, size_text
+from polytraders.units import ONE, price_pips, price_text, size_micro, size_text
 
 MIN_SIZES = ("5", "1")
 """Minimum sizes to try when nothing tells, the usual one first."""
 TICKS = (100, 10, 1)
 """Ticks to try, in pips, after the one in force."""
+COARSE = 50
+"""Pips to which the middle of a book is rounded before prices near it are tried."""
 PATIENCE = 5
 """Books of a market that may fail to reproduce before its hashes are given up as not computable."""
 
@@ -56,6 +58,18 @@ def _candidates(tick: int) -> tuple[bytes, ...]:
     else:
         texts = [f"{pips / 10_000:.4f}" for pips in range(10_001)]
     return tuple(text.encode() + b'"}' for text in ("", "0", *texts))
+
+
+@lru_cache(1024)
+def _nearest(tick: int, middle: int) -> tuple[bytes, ...]:
+    """The same spellings, those near a price, or near its mirror in the other token, first: there the trades are."""
+
+    def distance(end: bytes) -> int:
+        text = end[:-2].decode()
+        price = price_pips(text) if text else 0
+        return min(abs(price - middle), abs(ONE - price - middle))
+
+    return tuple(sorted(_candidates(tick), key=distance))
 
 
 def _head(frame: dict[str, Any], market: str) -> bytes:
@@ -103,12 +117,13 @@ def verify(frame: dict[str, Any], market: Market) -> Verdict:
             [told_trade] if told_trade is not None else [market.last_trade] if market.last_trade is not None else []
         )
     ]
+    middle = sum(market.best()) // (2 * COARSE) * COARSE  # coarse: few enough lists to keep them
     tails = [(least, tick, risk) for tick in ticks for least in sizes for risk in risks]
     for stage in ("as before", "search"):
         for least, tick, risk in tails[:1] if stage == "as before" else tails:
             state = head.copy()
             state.update(_tail(least, tick, risk))
-            for end in known if stage == "as before" or told_trade is not None else _candidates(tick):
+            for end in known if stage == "as before" or told_trade is not None else _nearest(tick, middle):
                 attempt = state.copy()
                 attempt.update(end)
                 if attempt.hexdigest() == wanted:

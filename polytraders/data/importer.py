@@ -28,6 +28,7 @@ from polytraders.data.journal import MESSAGE_COLUMNS
 from polytraders.data.markets import Payoff, Registry, describe, is_sidecar, read_sidecar, sidecars_near
 from polytraders.data.normalise import Normaliser
 from polytraders.data.quality import FATAL, Finding, Problem
+from polytraders.data.record import SUFFIX, segments
 from polytraders.data.sources import Fault, Item, Message, file_sha256, read_messages, venue_ns
 from polytraders.errors import DataError, UsageError
 from polytraders.rows import EventKind, Flag
@@ -112,14 +113,17 @@ def import_files(
 ) -> ImportResult:
     """Import recordings into the catalog.
 
-    paths: files of any known form. name: one recording of them all; None = one each. strict: stop at
+    paths: files of any known form, or folders that the recorder filled. name: one recording of them all; None = one
+    for each file, or the folder's name for a single folder. strict: stop at
     the first line or message that cannot be read, writing nothing. gap_s: silence that is a gap
     (default: the settings'). replace: let other sources take the place of an existing recording.
 
     Raises UsageError for files that do not exist or names that are taken, DataError under `strict`,
     or when no file holds anything usable.
     """
-    given = [_file(path) for path in paths]
+    given = [file for path in paths for file in _files(path)]
+    if name is None and len(paths) == 1 and Path(paths[0]).expanduser().is_dir():
+        name = Path(paths[0]).expanduser().resolve().name
     beside = [path for path in given if is_sidecar(path)]
     files = list(dict.fromkeys(path for path in given if path not in beside))
     if not files:
@@ -129,12 +133,12 @@ def import_files(
         from polytraders.config import load_settings
 
         gap_s = load_settings().data.gap_s
-    groups = {_name(name): files} if name is not None else {}
+    groups = {recording_name(name): files} if name is not None else {}
     if name is None:
         for file in files:
-            if groups.setdefault(_name(_stem(file)), [file]) != [file]:
+            if groups.setdefault(recording_name(_stem(file)), [file]) != [file]:
                 raise UsageError(
-                    f"two files would both be named {_name(_stem(file))}",
+                    f"two files would both be named {recording_name(_stem(file))}",
                     mend="give one --name to merge them, or import them apart",
                 )
     root = root or catalog_root()
@@ -150,20 +154,29 @@ def import_files(
     return ImportResult(done)
 
 
-def _file(path: Path | str) -> Path:
+def _files(path: Path | str) -> list[Path]:
+    """The file itself, or the files of a folder that the recorder filled."""
     path = Path(path).expanduser()
     if path.is_dir():
-        raise UsageError("this is a folder", where=str(path), mend="name the files in it, for instance with *")
+        if found := segments(path):
+            return [file.resolve() for file in found]
+        raise UsageError(
+            "this folder is no recording",
+            where=str(path),
+            rule=f"a recording's folder holds files *{SUFFIX}",
+            mend="name the files in it, for instance with *",
+        )
     if not path.is_file():
         raise UsageError("there is no such file", where=str(path))
-    return path.resolve()
+    return [path.resolve()]
 
 
 def _stem(path: Path) -> str:
     return re.sub(r"(\.(jsonl|ndjson|json|csv|parquet|txt|zst|gz))+$", "", path.name)
 
 
-def _name(text: str) -> str:
+def recording_name(text: str) -> str:
+    """A text as the name of a recording. Raises UsageError when nothing of it is left."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
     if not clean:
         raise UsageError(f"{text!r} cannot name a recording", rule="letters, digits, dot, dash, underscore")

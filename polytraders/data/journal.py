@@ -30,11 +30,12 @@ class Journal:
     """Grows message by message; `event`, `ref` and `now` are those of the message being applied.
 
     gap: ns of silence that count as one. count: rows so far. ref: number of the message, -1 = none yet.
+    keep: whether the message table is kept; who lives with the stream needs none.
     told: files whose recorder tells of every gap itself, so that silence in them means nothing.
     """
 
-    def __init__(self, gap: int):
-        self.gap = gap
+    def __init__(self, gap: int, keep: bool = True):
+        self.gap, self.keep = gap, keep
         self.messages: dict[str, list[Any]] = {name: [] for name in MESSAGE_COLUMNS}
         self.findings: list[Finding] = []
         self.kinds: Counter[str] = Counter()
@@ -57,10 +58,14 @@ class Journal:
         """Enter a message into the table."""
         self.place(message.file, message.line)
         self.ref, self.event = self._drained + len(self._columns[0]), event
+        self.kinds[kind] += 1
+        if not self.keep:
+            self.ref = self._drained
+            self._drained += 1
+            return
         head = (message.file, message.line, message.part, message.sha256, recv, event, kind, -1)
         for column, value in zip(self._columns, head + self._unsaid, strict=True):
             column.append(value)
-        self.kinds[kind] += 1
 
     def arrive(self, file: int, recv: int) -> int:
         """Move the clock to a receive time; returns the ns of silence when they are a gap, else 0."""
@@ -98,15 +103,18 @@ class Journal:
 
     def say_market(self, market: int) -> None:
         """The message at hand is about this market (the first, if about several)."""
-        if self.messages["market"][-1] < 0:
+        if self.keep and self.messages["market"][-1] < 0:
             self.messages["market"][-1] = market
 
     def say_quotes(self, bid: int, ask: int) -> None:
         """The message at hand reports these best prices; 0 and 10 000 = no such side."""
-        self.messages["best_bid"][-1], self.messages["best_ask"][-1] = bid, ask
+        if self.keep:
+            self.messages["best_bid"][-1], self.messages["best_ask"][-1] = bid, ask
 
     def say_book(self, bids: dict[int, int], asks: dict[int, int]) -> None:
         """The message at hand is this full book: keep enough of it to check the rows against later."""
+        if not self.keep:
+            return
         columns = self.messages
         self.say_quotes(max(bids, default=0), min(asks, default=ONE))
         columns["bid_size"][-1], columns["ask_size"][-1] = sum(bids.values()), sum(asks.values())

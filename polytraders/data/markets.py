@@ -41,7 +41,7 @@ class MarketInfo:
     end_ts: ns, 0 = unknown. event_id: id of the event ("" = unknown);
     the markets of one neg-risk event share it. assumed: fields that the recording does not tell.
     reward_pool (micro-pUSD a day), reward_min_size (micro-shares), reward_max_spread (pips): liquidity rewards, all 0
-    where the recording does not tell them.
+    where the recording does not tell them. flags: rows.Listed bits, what lists and metadata hold against it.
     """
 
     condition_id: str
@@ -63,6 +63,7 @@ class MarketInfo:
     reward_pool: int = 0
     reward_min_size: int = 0
     reward_max_spread: int = 0
+    flags: int = 0
 
 
 @dataclass(slots=True)

@@ -73,11 +73,25 @@ def _number(value: Any) -> str:
     return text
 
 
+def _plain(text: Any, places: int) -> int:
+    """Digits with at most `places` decimals, as an integer of that many; -1 for every other spelling."""
+    if not isinstance(text, str) or not text.isascii():
+        return -1
+    whole, dot, part = text.partition(".")
+    if not whole.isdecimal() or len(whole) > LARGEST + 1 or len(part) > places or (dot and not part.isdecimal()):
+        return -1
+    return int(whole + part.ljust(places, "0"))
+
+
 class _Pips(dict[Any, int]):
-    """Price as the wire spells it -> pips; remembers every spelling it has seen."""
+    """Price as the wire spells it -> pips; remembers each text it has seen. No other type is: 0 equals false."""
 
     def __missing__(self, text: Any) -> int:
-        pips = self[text] = price_pips(_number(text))
+        pips = _plain(text, 4)
+        if not 0 <= pips <= ONE:
+            pips = price_pips(_number(text))
+        if isinstance(text, str):
+            self[text] = pips
         return pips
 
 
@@ -87,7 +101,11 @@ class _Micro(dict[Any, int]):
     def __missing__(self, text: Any) -> int:
         if len(self) > 500_000:
             self.clear()
-        micro = self[text] = size_micro(_number(text))
+        micro = _plain(text, 6)
+        if micro < 0:
+            micro = size_micro(_number(text))
+        if isinstance(text, str):
+            self[text] = micro
         return micro
 
 
@@ -130,20 +148,22 @@ class _Leg(NamedTuple):
 class Normaliser:
     """Applies messages one by one; afterwards `log` holds the rows, and the counts are read.
 
-    registry: knows the markets. gap: ns of silence that count as one. best: reported best quotes,
-    checked and agreed. hashes: books by `bookhash.Verdict.state`. clocks: file -> "none" (no receive
-    time), "seconds" (all on whole seconds) or "fine".
+    registry: knows the markets. gap: ns of silence that count as one. keep: the message table too.
+    best: reported best quotes, checked and agreed. hashes: books by `bookhash.Verdict.state`. clocks: file -> "none"
+    (no receive time), "seconds" (all on whole seconds) or "fine".
     """
 
-    def __init__(self, registry: Registry, gap: int):
+    def __init__(self, registry: Registry, gap: int, keep: bool = True):
         self.registry = registry
-        self.log = Journal(gap)
+        self.log = Journal(gap, keep)
         self.best: Counter[str] = Counter()
         self.hashes: Counter[str] = Counter()
         self.files_with_trades: set[int] = set()
         self.clocks: dict[int, str] = {}
         self._message: Message | None = None
         self._pips, self._micro = _Pips(), _Micro()
+        self._key: tuple[Any, ...] = ()
+        self._ticks: list[tuple[Market, int, int, int]] = []  # as they were before the message at hand
         self._seen: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._apply: dict[str, Callable[[dict[str, Any]], None]] = {
             "book": self._book,
@@ -160,8 +180,10 @@ class Normaliser:
             "feed_down": self._feed_down,
             "confirmed": self._confirmed,
             "connected": lambda frame: None,
+            "disconnected": lambda frame: None,
             "signals": self._signals,
         }
+        self.priced = False  # whether the last message of the prices' socket gave a row
         self._signal_numbers: dict[str, int] = {}
         self._signal_last: dict[int, tuple[int, int]] = {}
 
@@ -197,21 +219,29 @@ class Normaliser:
         if apply is None:
             log.find(Problem.UNKNOWN_TYPE, f"message type {str(kind)[:60]!r}")
             return
-        before = log.count
+        before, self._key, self._ticks = log.count, (), []
         try:
             if not message.own and (first := self._repeats(kind, frame)) is not None:
                 log.find(Problem.DUPLICATE, f"{kind}: same as message {first}", value=first)
                 return
             apply(frame)
         except UnknownToken as error:
-            log.cut(before)
+            self._undo(before)
             log.find(Problem.UNKNOWN_TOKEN, f"{kind}: {error}"[:240])
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            log.cut(before)
+            self._undo(before)
             what = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
             log.find(Problem.MALFORMED, f"{kind}: {what}"[:240])
         if log.count > before:
             log.flag(-1, Flag.LAST)
+
+    def _undo(self, before: int) -> None:
+        """Take back the rows of the message at hand; when it comes again, it is no duplicate of anything applied."""
+        self.log.cut(before)
+        for market, tick, start, finest in reversed(self._ticks):
+            market.tick, market.tick_start, market.finest = tick, start, finest
+        if self._seen.get(self._key) == self.log.ref:
+            del self._seen[self._key]
 
     @staticmethod
     def _venue_time(message: Message) -> int:
@@ -243,6 +273,7 @@ class Normaliser:
         else:
             key = (kind, *sorted((name, str(value)) for name, value in frame.items()))
         first = self._seen.setdefault(key, self.log.ref)
+        self._key = key
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         return None if first == self.log.ref else first
@@ -253,6 +284,7 @@ class Normaliser:
         """Enter the market and the step of its venue time; returns the number of its first row to come."""
         log, message = self.log, self._message
         log.say_market(self.registry.enter(market))
+        self._ticks.append((market, market.tick, market.tick_start, market.finest))
         if message and message.slug and not market.slug:
             market.slug = message.slug
         if log.event < market.last_event:
@@ -335,12 +367,15 @@ class Normaliser:
             levels = {price: size for price, size in levels.items() if size}
         return levels
 
-    def _book(self, frame: dict[str, Any]) -> None:
+    def read_book(self, frame: dict[str, Any]) -> tuple[Market, dict[int, int], dict[int, int]]:
+        """(market, bids, asks) of a full book, in YES space; nothing is applied. Raises what `take` would count."""
         market, yes = self.registry.resolve(frame["asset_id"], frame.get("market"))
         bids = self._levels(frame["bids"] if "bids" in frame else frame["buys"])
         asks = self._levels(frame["asks"] if "asks" in frame else frame["sells"])
-        if not yes:
-            bids, asks = _mirror(asks), _mirror(bids)
+        return (market, bids, asks) if yes else (market, _mirror(asks), _mirror(bids))
+
+    def _book(self, frame: dict[str, Any]) -> None:
+        market, bids, asks = self.read_book(frame)
         first = self._open(market)
         prices = [*bids, *asks]
         self._start_tick(market, prices, frame.get("tick_size"))
@@ -402,11 +437,13 @@ class Normaliser:
     def _rebase(self, market: Market, bids: dict[int, int], asks: dict[int, int]) -> None:
         row, index, before = self.log.row, market.index, self.log.count
         sides = ((market.bids, bids, Side.BUY), (market.asks, asks, Side.SELL))
+        sides = tuple(pair for pair in sides if pair[0] != pair[1])
         for old, new, side in sides:
-            for price in sorted(old.keys() - new.keys()):
+            for price in sorted([price for price in old if price not in new]):
                 row(EventKind.CHANGE, index, price, 0, side, Flag.SNAPSHOT)
         for old, new, side in sides:
-            for price, size in sorted(new.items() - old.items()):
+            had = old.get
+            for price, size in sorted([level for level in new.items() if had(level[0]) != level[1]]):
                 row(EventKind.CHANGE, index, price, size, side, Flag.SNAPSHOT)
         if self.log.count == before:
             self._confirm(market, Flag.SNAPSHOT)
@@ -564,12 +601,12 @@ class Normaliser:
             market.based, market.gap, market.doubt = False, True, 0
             if not market.down and not market.resolved:
                 market.down = True
-                self.log.row(EventKind.FEED_DOWN, market.index, flags=Flag.LAST)
+                self.log.row(EventKind.FEED_DOWN, market.index)
 
     def _confirmed(self, frame: dict[str, Any]) -> None:
         for market in self._named(frame):
             if market.based and not market.down:
-                self._confirm(market, Flag.LAST)
+                self._confirm(market)
 
     # -- external prices --------------------------------------------------------------------------
 
@@ -579,6 +616,7 @@ class Normaliser:
     def _signal(self, message: Message) -> None:
         """One external price; a row when it has a number and is newer than the last one."""
         log, recv = self.log, message.recv or 0
+        self.priced = False
         try:
             price = read_price(message.frame)
         except (KeyError, ValueError, TypeError) as error:
@@ -596,6 +634,7 @@ class Normaliser:
         elif price.ts < last[0]:
             log.find(Problem.VENUE_TIME_BACKWARD, f"{RTDS}: {price.name}", value=last[0] - price.ts)
         else:
+            self.priced = True
             self._signal_last[number] = price.ts, price.value
             log.row(EventKind.SIGNAL, -1, size=price.value, aux=number, flags=Flag.LAST)
 

@@ -6,7 +6,7 @@ spellings, decimal or as an integer of 1e-18; the approximate `value` beside it 
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from polytraders.data.sources import venue_ns
@@ -55,13 +55,14 @@ def _micro(payload: dict[str, Any]) -> int:
         raise ValueError(f"value {str(told)[:40]!r} is no number")
     try:
         value = Decimal(repr(told) if isinstance(told, float) else told)
+        if not 0 < value < LARGEST:
+            raise ValueError(f"value {str(told)[:40]} is no price")
         if exact is not None:
             text = Decimal(str(exact))
-            value = next((v for v in (text, text.scaleb(-18)) if abs(v - value) <= abs(value) * NEAR), None)
-    except InvalidOperation:
+            near = [v for v in (text, text.scaleb(-18)) if abs(v - value) <= value * NEAR]
+            if not near:
+                raise ValueError(f"value {str(told)[:40]}, exactly {str(exact)[:40]}: not the same price")
+            value = near[0]
+        return round(value * MICRO)
+    except ArithmeticError:
         raise ValueError(f"value {str(told)[:40]!r}, exactly {str(exact)[:40]!r}: no decimal numbers") from None
-    if value is None:
-        raise ValueError(f"value {str(told)[:40]}, exactly {str(exact)[:40]}: not the same price")
-    if not value.is_finite() or not 0 < value < LARGEST:
-        raise ValueError(f"value {str(told)[:40]} is no price")
-    return round(value * MICRO)

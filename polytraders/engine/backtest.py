@@ -19,10 +19,10 @@ from polytraders.engine.latency import Latency
 from polytraders.engine.ledger import identity_gap
 from polytraders.engine.loop import CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
 from polytraders.engine.matching import QUEUE_MODELS, Venue, new_venue
-from polytraders.engine.setup import MarketLike, Pipeline, check_events, new_state
+from polytraders.engine.setup import INTENT_TTL, TOLERANCE, MarketLike, Pipeline, check_events, new_state
 from polytraders.engine.state import State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
-from polytraders.rows import EVENT, EventKind, Flag
+from polytraders.rows import EVENT, EventKind, Flag, Gate
 
 CHUNK = 1 << 15
 """Event rows between two visits of the driver."""
@@ -236,6 +236,10 @@ def simulate_prepared(
     rejudge: int = 0,
     full_panel: bool = False,
     merge_least: int = 0,
+    gate: int = Gate.OPEN,
+    intent_ttl: int = INTENT_TTL,
+    approval_ttl: int = 0,
+    tolerance: int = TOLERANCE,
     sink: Sink | None = None,
     keep_events: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -247,6 +251,7 @@ def simulate_prepared(
     cash: micro-pUSD at the start. interval: ns between decision times, 0 = every message.
     rejudge: ns after which a quote that stays is put to risk again, 0 = at every decision.
     merge_least: micro-shares; complete sets of at least this many are merged into cash, 0 = never.
+    gate, intent_ttl, approval_ttl, tolerance: see `new_state`. Answers to proposals are APPROVAL rows of the stream.
     sink: takes the rows produced; without one nothing is kept but the final state (sweeps).
     keep_events: False leaves the consumed event rows out of what goes to the sink.
     progress: called with (events done, events in all) after each chunk.
@@ -265,6 +270,10 @@ def simulate_prepared(
         rejudge=rejudge,
         full_panel=full_panel,
         merge_least=merge_least,
+        gate=gate,
+        intent_ttl=intent_ttl,
+        approval_ttl=approval_ttl,
+        tolerance=tolerance,
     )
     if not venue.fees:
         state.markets["fee_rate"] = 0

@@ -17,7 +17,7 @@ from polytraders.engine.kernels import FAMILIES, Kernels
 from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, expire, observe, send
 from polytraders.engine.state import N_MEMORY, N_PARAMS, N_SLOTS, SERIES, VOLUME_CELLS, State
 from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
-from polytraders.rows import EventKind
+from polytraders.rows import TO_PEOPLE, EventKind
 
 LAST_KIND = int(max(EventKind))
 PREFETCH = 16
@@ -35,7 +35,7 @@ def _borrowed_state(s):
         borrow(s.volume, 0, VOLUME_CELLS), borrow(s.orders, 0), borrow(s.free, 0), borrow(s.slots, 0, N_SLOTS),
         borrow(s.taking, 0, N_SLOTS), borrow(s.memory, 0, N_MEMORY), borrow(s.params, 0), borrow(s.bots, 0),
         borrow(s.repeats, 0, SERIES), borrow(s.severity, 0), borrow(s.dirty, 0), borrow(s.wakes), borrow(s.targets, 0),
-        borrow(s.vote), borrow(s.plan), borrow(s.unsettled, 0),
+        borrow(s.vote), borrow(s.plan), borrow(s.unsettled, 0), borrow(s.proposals, 0, N_SLOTS),
     )  # fmt: skip
 
 
@@ -144,7 +144,8 @@ def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
         elif deciding:
             tick(state, kernels, out)
             while sent < out.count[N_ACTIONS]:
-                send(core, venue.entry, venue.actions, out.actions[sent])
+                if out.actions[sent].kind < TO_PEOPLE:
+                    send(core, venue.entry, venue.actions, out.actions[sent])
                 sent += 1
         elif t_answer < t_local and (not logging or logged < room):
             event = venue.answers[core.answers_head & (RING - 1)]
@@ -179,6 +180,37 @@ def _feed(state, kernels, events, cursor, out):
         else:
             consume(state, out, event)
             at += 1
+    cursor[LOCAL] = at
+
+
+def _paper(venue, actions, events, cursor):
+    """The simulated venue in real time: actions leave, rows of the tape happen, and so does all that is due.
+
+    actions: ACTION[k], sent at their `ts`. events: EVENT[n], happening at their `ts_recv`, not before anything that has
+    happened already. cursor[UNTIL]: ns up to which time has passed. cursor[DONE] becomes 2 when a table is full.
+    """
+    venue = _borrowed_venue(venue)
+    core, n, until, at = venue.core[0], events.shape[0], cursor[UNTIL], 0
+    for i in range(actions.shape[0]):
+        send(core, venue.entry, venue.actions, actions[i])
+    while True:
+        t_tape = max(events[at].ts_recv, core.now) if at < n else FAR
+        flying = core.actions_head < core.actions_tail
+        t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
+        first = min(t_tape, core.due, t_arrival)
+        if first > until:
+            break
+        if t_tape == first:
+            observe(venue, events[at], t_tape)
+            at += 1
+        elif core.due == first:
+            expire(venue)
+        else:
+            arrive(venue)
+        waiting = core.answers_tail - core.answers_head
+        if core.full or waiting > RING - 64 or core.actions_tail - core.actions_head > RING - 64:
+            cursor[DONE] = 2
+            break
     cursor[LOCAL] = at
 
 
@@ -249,13 +281,14 @@ def venue_schedule(events: np.ndarray, markets: int) -> tuple[np.ndarray, np.nda
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """`backtest`, `feed`, `unsafe_row`, `venue_times` or `flush_repeats`: compiled, or from the cache, on first use.
+    """One of the functions named below: compiled, or loaded from the cache, on first use.
 
     Plain functions under POLYTRADERS_JIT=0.
     """
     function, signature, options = {
         "backtest": (_backtest, "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
+        "paper": (_paper, "venue actions events i1", {}),
         "unsafe_row": (_unsafe_row, "markets events int64 int64", {}),
         "venue_times": (_venue_times, "events i1 i1", {}),
         "flush_repeats": (flush_repeats, "state out", {}),
@@ -289,7 +322,7 @@ def _types() -> dict[str, Any]:
     state = [
         vector(s.CLOCK), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1, i2, vector(s.ORDER), i1,
         i2, i2, f2, vector(s.PARAMS), vector(s.BOT), vector(s.REPEAT, 3), i1, i1, i2,
-        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED),
+        vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED), vector(s.PROPOSAL, 2),
     ]  # fmt: skip
     venue = [
         vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
@@ -301,6 +334,7 @@ def _types() -> dict[str, Any]:
         "out": types.NamedTuple([vector(DECISION), vector(ACTION), vector(SAMPLE), vector(STAGED), i1], Out),
         "kernels": types.NamedUniTuple(i1, len(FAMILIES), Kernels),
         "events": vector(EVENT),
+        "actions": vector(ACTION),
         "markets": vector(s.MARKET),
         "i1": i1,
         "int64": int64,

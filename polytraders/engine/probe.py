@@ -200,9 +200,11 @@ def run_fixture(bot: Any, document: Mapping[str, Any]) -> dict[str, Any]:
 
     A fixture has `params` (text values by name, defaults where absent), `input` (keyword arguments
     of `probe`) and `expected`, a part of the returned dict: `code` and, by family, `quotes`,
-    `vote`, `plan` or `features`.
+    `vote`, `plan` or `features`. `facts`: slot -> what CONFIG rows have put there, kernel units.
     """
     params = bot.spec.kernel_params(document.get("params") or {})
+    for slot, fact in (document.get("facts") or {}).items():
+        params[int(slot)] = fact
     p = probe(**document["input"])
     family = bot.family
     if family in ("intel", "disc"):

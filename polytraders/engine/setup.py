@@ -15,7 +15,12 @@ from polytraders.engine.book import NO_ASK, NO_BID, geometry
 from polytraders.engine.kernels import FAMILIES, Kernels, kernel_table
 from polytraders.errors import DataError
 from polytraders.reasons import REGISTRY
+from polytraders.units import NS_PER_S
 
+INTENT_TTL = 60 * NS_PER_S
+"""ns a proposal waits for a person: the live guide's 60 s."""
+TOLERANCE = 100
+"""pips: a price one cent from the approved one is still covered, one tick of most markets."""
 RUNTIME = "exec.runtime"
 """Id of the last entry of a run's bot table: receipts of the engine itself, which sends, keeps and cancels orders."""
 
@@ -96,6 +101,8 @@ def market_rows(infos: Sequence[MarketLike]) -> tuple[np.ndarray, int]:
         row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
         row.taker_delay = getattr(info, "taker_delay", 0)  # logs from before it was known have none
         row.status, row.payout, row.feed_up = rows.Status.OPEN, -1, 1
+        # a description that does not say was not held against the lists
+        row.flags = getattr(info, "flags", rows.Listed.UNVETTED)
         row.grid, row.recip, row.levels, row.offset = info.grid, recip, levels, offset
         row.bid_level = row.ask_level = row.best_bid = row.best_ask = row.last_price = -1
         row.best[:] = NO_BID, NO_ASK
@@ -117,14 +124,24 @@ def new_state(
     rejudge: int = 0,
     full_panel: bool = False,
     merge_least: int = 0,
+    gate: int = rows.Gate.OPEN,
+    intent_ttl: int = INTENT_TTL,
+    approval_ttl: int = 0,
+    tolerance: int = TOLERANCE,
 ) -> s.State:
-    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares."""
+    """State of a run before its first event. cash micro-pUSD; intervals and rejudge ns; merge_least micro-shares.
+
+    gate: rows.Gate. Of proposals: intent_ttl ns until one expires; approval_ttl ns that an approval covers, 0 = as
+    long; tolerance pips. See engine.gate.
+    """
     n, b = len(infos), len(pipeline.bots) + 1
     markets, cells = market_rows(infos)
     clock, account = s.records(s.CLOCK, 1), s.records(s.ACCOUNT, 1)
     clock["interval"], clock["sample_interval"], clock["full_panel"] = interval, sample_interval, int(full_panel)
     clock["rejudge"], clock["n_free"], clock["merge_least"] = rejudge, s.MAX_ORDERS, merge_least
     clock["n_markets"], clock["n_bots"] = n, b
+    clock["gate"], clock["intent_ttl"], clock["tolerance"] = gate, intent_ttl, tolerance
+    clock["approval_ttl"] = approval_ttl or intent_ttl
     for field in FAMILIES:
         clock["n_" + field] = len(pipeline.of(field))
     for field in ("deposits", "cash", "equity", "peak"):
@@ -158,6 +175,7 @@ def new_state(
         vote=s.records(s.VOTE, 1),
         plan=s.records(s.PLAN, 2),
         unsettled=s.records(s.UNSETTLED, s.MAX_UNSETTLED),
+        proposals=s.records(s.PROPOSAL, (n, s.N_SLOTS)),
     )
 
 
@@ -180,9 +198,13 @@ def check_events(events: np.ndarray, infos: Sequence[MarketLike], name: str = "e
     refuse((kind < 1) | (kind > max(rows.EventKind)), "unknown event kind", "kind is one of rows.EventKind")
     refuse((market < -1) | (market >= len(infos)), "unknown market", f"market lies in -1 ... {len(infos) - 1}")
     whole = (market < 0) & ~np.isin(
-        kind, [rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN]
+        kind,
+        [
+            *(rows.EventKind.CLOCK, rows.EventKind.SWITCH, rows.EventKind.CONFIG),
+            *(rows.EventKind.FEED_UP, rows.EventKind.FEED_DOWN),
+        ],
     )
-    refuse(whole, "a row for all markets of a kind that needs one", "market -1 only for clock, switch and feed rows")
+    refuse(whole, "a row for all markets of a kind that needs one", "market -1: clock, switch, config and feed rows")
     priced = (kind >= rows.EventKind.LEVEL) & (kind <= rows.EventKind.TRADE)
     grid = np.array([info.grid for info in infos], np.int64)[np.maximum(market, 0)]
     refuse(priced & ((price < 0) | (price > 10_000)), "price outside 0 ... 1", "0 <= price <= 10000 pips")

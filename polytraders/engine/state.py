@@ -27,6 +27,10 @@ SERIES = 2 * N_SLOTS + 1
 """Run-length series of a (bot, market): one a slot, one for "no slot", one a slot for reshapes."""
 VOLUME_CELLS = 25
 """24 hourly buckets and the hour number of the newest."""
+SENT_PERIOD = 300_000_000_000
+"""ns: orders sent are counted in periods of five minutes."""
+SENT_CELLS = 13
+"""An hour of them and the one that has only begun, so that no hour ever counts less than was sent in it."""
 N_PLAN = 2
 """Orders one intent may become."""
 MAX_ORDERS = 1 << 14
@@ -37,6 +41,9 @@ HUGE = 1 << 21
 """Bytes of a large page of memory."""
 LEAST_RESPONSE = 1
 """ns: an answer is later than the decision that caused it, or a log of events alone could not say which came first."""
+
+# cells of Out.count, see engine.step
+N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN, N_CHANGED = 0, 1, 2, 3, 4
 
 # Market.x: features that the sensors of `intel` and `discovery` write and everybody may read.
 IMBALANCE = 0  # (bid - ask) / (bid + ask) of the size in the first levels, -1 ... 1
@@ -134,6 +141,7 @@ MARKET = _lines(
         ("fee_exponent", "<i8"),
         ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
         ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
+        ("flags", "<i8"),  # rows.Listed bits: what is held against it
     ]
 )
 
@@ -175,6 +183,8 @@ POSITION = _lines(
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
         ("no_unsettled", "<i8"),
         ("no_unsettled_cost", "<i8"),
+        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
+        ("sent", "<i8", (SENT_CELLS,)),  # orders sent in this market, by period
     ]
 )
 
@@ -213,6 +223,8 @@ ACCOUNT = np.dtype(
         ("recent_ts", "<i8"),
         ("open_orders", "<i8"),
         ("x", "<f8", (N_FEATURES,)),  # what discovery remembers across markets: ranks, thresholds
+        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
+        ("sent", "<i8", (SENT_CELLS,)),  # orders sent, by period
     ]
 )
 
@@ -330,6 +342,31 @@ PLAN = np.dtype(
 )
 METHOD_NONE, METHOD_PASSIVE, METHOD_WALK, METHOD_CONSERVATIVE = 0, 1, 2, 3
 
+PROPOSAL = np.dtype(
+    [
+        ("corr", "<i8"),  # of the receipts that led to it and of what is sent under it
+        ("state", "<i8"),  # engine.gate: FREE, SHOWN, APPROVED or REJECTED
+        ("outcome", "<i8"),
+        ("side", "<i8"),
+        ("price", "<i8"),  # pips, own token: the worst of the plan
+        ("size", "<i8"),  # micro-shares, the whole plan
+        ("order_type", "<i8"),
+        ("flags", "<i8"),  # rows.POST_ONLY | rows.REDUCE_ONLY
+        ("takes", "<i8"),  # 1 = it may trade at once
+        ("closes", "<i8"),  # 1 = it was shown as an order that only reduces
+        ("hash", "<i8"),  # 63 bits, see engine.gate.shape_hash
+        ("made", "<i8"),  # ns
+        ("expires", "<i8"),  # ns, when the proposal, the approval or the time after a rejection is over
+        ("tolerance", "<i8"),  # pips of an approval, either way
+        ("used", "<i8"),  # micro-shares sent under it that have filled or may still
+        ("flying", "<i8"),  # orders sent under it whose end is not known
+        ("answer", "<i8"),  # rows.Answer + 1 that the next decision has to take up, 0 = none
+        ("answered", "<i8"),  # ns
+        ("seen", "<i8"),  # low 31 bits of the hash that the answer names, 0 = none
+    ]
+)
+"""What is put to a person for one slot of a market."""
+
 PARAMS = np.dtype([("v", "<i8", (N_PARAMS,))])
 """A bot's parameters in kernel units, in the order of its BotSpec."""
 
@@ -360,6 +397,10 @@ CLOCK = np.dtype(
         ("n_unsettled", "<i8"),  # rows of State.unsettled in use
         ("full_panel", "<i8"),  # 1 = votes after a REJECT are computed too
         ("merge_least", "<i8"),  # micro-shares: complete sets of at least this many are merged, 0 = never
+        ("gate", "<i8"),  # rows.Gate
+        ("intent_ttl", "<i8"),  # ns a proposal waits for its answer, and a rejected one keeps its like away
+        ("approval_ttl", "<i8"),  # ns an approval covers orders of its slot, from its answer on
+        ("tolerance", "<i8"),  # pips a price may be away from the proposed one where the answer does not say
     ]
 )
 
@@ -401,6 +442,7 @@ class State(NamedTuple):
     vote: np.ndarray  # VOTE[1]
     plan: np.ndarray  # PLAN[2]; the second is what shadowed execution bots write to
     unsettled: np.ndarray  # UNSETTLED[MAX_UNSETTLED]: clock.n_unsettled of them, oldest first
+    proposals: np.ndarray  # PROPOSAL[n, N_SLOTS]: untouched while the gate is open
 
 
 class Row(np.record):
@@ -446,6 +488,28 @@ def per_market(dtype: np.dtype | type, shape: int | tuple[int, ...]) -> np.ndarr
 def as_rows(array: np.ndarray) -> np.ndarray:
     """The same memory with elements that Python reads as `row.field`."""
     return array.view(np.dtype((Row, np.dtype((np.void, array.dtype)))))
+
+
+@njit
+def count_sent(record, now):
+    """One order was sent at `now` (ns). record: the account or a position."""
+    period = now // SENT_PERIOD
+    gone = min(period - record.sent_period, SENT_CELLS)
+    for k in range(gone):
+        record.sent[(period - k) % SENT_CELLS] = 0
+    if gone > 0:
+        record.sent_period = period
+    record.sent[period % SENT_CELLS] += 1
+
+
+@njit
+def sent_within_hour(record, now):
+    """Orders sent in the 60 to 65 minutes before `now` (ns). record: the account or a position."""
+    past = now // SENT_PERIOD - record.sent_period  # periods that have begun since anything was sent
+    total = 0
+    for k in range(SENT_CELLS - max(past, 0)):
+        total += record.sent[(record.sent_period - k) % SENT_CELLS]
+    return total
 
 
 @njit

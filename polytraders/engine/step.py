@@ -16,7 +16,8 @@ Invariants
     S4  a reshape never grows an order and never changes market, side or outcome
     S5  a quote that stays as it is wanted is judged again when something filled in its market, while trading is halted
         or the feed is down, and at least every `clock.rejudge`; a new or changed quote always is
-    S6  an intent that leads to an action has its whole chain written under one correlation number
+    S6  an intent that leads to an action has its whole chain written under one correlation number; an order that
+        waited for a person stands under that of its proposal, with the chain of both times
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from polytraders.engine import book as bk
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
+from polytraders.engine.gate import APPROVED, PASSES, at_gate, give_back, hear, next_expiry, review, sent
 from polytraders.engine.jit import inline, njit, prefetch, window
 from polytraders.engine.kernels import judge, propose, sense, shape
 from polytraders.engine.ledger import (
@@ -56,6 +58,12 @@ from polytraders.engine.state import (
     MODE_ENFORCED,
     MODE_OFF,
     MODE_QUARANTINE,
+    N_ACTIONS,
+    N_CHAIN,
+    N_CHANGED,
+    N_DECISIONS,
+    N_PARAMS,
+    N_SAMPLES,
     N_SLOTS,
     PENDING_CANCEL,
     PENDING_NEW,
@@ -63,6 +71,7 @@ from polytraders.engine.state import (
     WANT_NOTHING,
     WANT_QUOTE,
     WATCH,
+    count_sent,
     records,
     two_sided,
 )
@@ -76,6 +85,7 @@ from polytraders.rows import (
     ActionKind,
     EventKind,
     Flag,
+    Gate,
     OrderType,
     Outcome,
     Severity,
@@ -98,10 +108,6 @@ _MARKET_LINES, _REPEAT_BYTES = MARKET.fields["x"][1] // LINE + 2, REPEAT.itemsiz
 NO_SLOT = N_SLOTS
 RESHAPE = N_SLOTS + 1
 """Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
-
-# cells of Out.count
-N_DECISIONS, N_ACTIONS, N_SAMPLES, N_CHAIN, N_CHANGED = 0, 1, 2, 3, 4
-
 
 STAGED = np.dtype(
     [
@@ -608,6 +614,8 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
     hold(account, position, intent.outcome, intent.side, amount)
     account.submits += 1
+    count_sent(account, market.now)
+    count_sent(position, market.now)
     account.open_orders += 1
     position.open_orders += 1
     _decay_recent(account, market.now)
@@ -854,16 +862,25 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
             if kept:  # risk or execution changed what stood: this is a new intent after all
                 kept = False
                 corr = clock.corr + 1
+            code = np.int64(PASSES)
+            if clock.gate != Gate.OPEN:
+                proposals = state.proposals[market.id]
+                code = at_gate(clock, proposals, market, intent, plan, takes, corr, out.actions, out.count)
+                corr = proposals[slot].corr
+                acted = proposals[slot].made == market.now
             if working >= 0:
                 _send_cancel(state, out, working, market.now)
-            code = np.int64(Code.EXEC_KEPT)
-            for i in range(plan.n):
-                code = _submit(
-                    state, out, intent, market, plan.price[i], plan.size[i], plan.order_type[i], plan.flags[i], corr
-                )
-                if code != Code.EXEC_SUBMITTED:
-                    break
-            acted = working >= 0 or code == Code.EXEC_SUBMITTED
+                acted = True
+            if code == PASSES:
+                for i in range(plan.n):
+                    code = _submit(
+                        state, out, intent, market, plan.price[i], plan.size[i], plan.order_type[i], plan.flags[i], corr
+                    )
+                    if code != Code.EXEC_SUBMITTED:
+                        break
+                    if clock.gate != Gate.OPEN:
+                        sent(state.proposals[market.id, slot], plan.size[i])
+                acted |= code == Code.EXEC_SUBMITTED
             row = _stage(state, out, runtime, market, slot, code, Verdict.NONE, intent, terms, account.cash, 0)
             row.out_price = plan.price[last]
             row.out_size = plan.size[last]
@@ -874,7 +891,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, stra
                 acted = True
     before = out.count[N_DECISIONS]
     _write_chain(state, out, market, corr, intent, acted)
-    if not kept and (acted or out.count[N_DECISIONS] > before):
+    if not kept and corr == clock.corr + 1 and (acted or out.count[N_DECISIONS] > before):
         clock.corr += 1
         clock.intents += 1
 
@@ -900,6 +917,24 @@ def _merge_sets(clock, account, position, market, actions, count, now):
     action.outcome = action.side = action.order_type = action.flags = 0
 
 
+@njit
+def _review(state, out, market):
+    """Take up the answers to the market's proposals, and what has come to its end; each change has its receipt."""
+    clock, account = state.clock[0], state.account[0]
+    stopped = account.halted != 0 or account.switch != 0
+    for slot in range(N_SLOTS):
+        p, working = state.proposals[market.id, slot], state.slots[market.id, slot]
+        taken_back = p.state == APPROVED and p.answer != 0
+        code = review(clock, p, market, slot, stopped, out.actions, out.count)
+        if code != 0:
+            terms = p.order_type | (p.flags & POST_ONLY) << 2 | p.closes << 3
+            _begin_chain(out)
+            _stage(state, out, clock.n_bots - 1, market, slot, code, Verdict.NONE, p, terms, account.cash, 0)
+            _write_chain(state, out, market, p.corr, p, True)
+            if taken_back and working >= 0 and state.orders[working].corr == p.corr:
+                _send_cancel(state, out, working, market.now)
+
+
 @inline
 def evaluate(state, kernels, out, market, now):
     """Decide on one market at `now`: the whole pipeline, receipts included."""
@@ -911,6 +946,8 @@ def evaluate(state, kernels, out, market, now):
     targets = state.targets
     _clear_targets(targets)
     nothing = targets[0]
+    if clock.gate == Gate.APPROVAL:
+        _review(state, out, market)
     _begin_chain(out)
     for k in range(clock.n_intel):
         if state.bots[k].mode != MODE_OFF:
@@ -949,13 +986,17 @@ def evaluate(state, kernels, out, market, now):
                 _send_cancel(state, out, state.slots[market.id, slot], now)
     else:
         _write_chain(state, out, market, 0, nothing, False)
+    if clock.gate == Gate.APPROVAL:
+        due = next_expiry(state.proposals[market.id], now)
+        if due > 0 and (market.wake <= now or due < market.wake):
+            market.wake = due
     if market.wake > now:
         if market.queued == 0 or market.wake < market.queued:  # a later one is queued when its turn comes
             _wake_push(clock, state.markets, state.wakes, market.wake, market.id)
         _arm(clock, state.wakes[0, 0])
     else:
         market.wake = 0
-    if clock.merge_least > 0 and position.merging == 0:
+    if clock.merge_least > 0 and position.merging == 0 and clock.gate == Gate.OPEN:
         _merge_sets(clock, account, position, market, out.actions, out.count, now)
     market.prev_now = now
     market.buy_volume = market.sell_volume = market.n_trades = market.n_inferred = 0
@@ -1010,9 +1051,11 @@ def _on_trade(state, market, event):
 
 
 @njit
-def _finish_order(clock, account, position, slots, taking, free, order):
+def _finish_order(clock, account, position, slots, taking, free, proposals, order):
     """The order is over: give back what it held and forget it."""
     row = order.id & (MAX_ORDERS - 1)
+    if clock.gate == Gate.APPROVAL:
+        give_back(proposals[order.market, order.slot], order)
     if order.reserved != 0:
         hold(account, position, order.outcome, order.side, -order.reserved)
         order.reserved = 0
@@ -1114,7 +1157,7 @@ def _on_order_event(state, out, market, event):
         account.rejects += 1
         _decay_recent(account, event.ts_recv)
         account.recent_rejects += 1_000
-        _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
+        _finish_order(clock, account, position, state.slots, state.taking, state.free, state.proposals, order)
     elif kind == EventKind.FILL_CONFIRMED or kind == EventKind.FILL_PROVISIONAL:
         size, fee = event.size, event.ref * MICRO_PER_FEE_UNIT
         rebate = 0
@@ -1140,14 +1183,14 @@ def _on_order_event(state, out, market, event):
         position.last_fill_price = event.price if order.outcome == Outcome.YES else ONE - event.price
         position.last_fill_side = order.side if order.outcome == Outcome.YES else 1 - order.side
         position.last_fill_size = size
-        if order.filled >= order.size:
-            _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
+        if order.filled >= order.size and event.flags & Flag.MORE == 0:
+            _finish_order(clock, account, position, state.slots, state.taking, state.free, state.proposals, order)
         if market.status == Status.RESOLVED:  # the fill was on its way when the market resolved
             settle(account, position, market.payout, market.redeeming)
         mark(account, position, market.mark2)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     elif kind == EventKind.CANCEL:
-        _finish_order(clock, account, position, state.slots, state.taking, state.free, order)
+        _finish_order(clock, account, position, state.slots, state.taking, state.free, state.proposals, order)
 
 
 @njit
@@ -1192,6 +1235,13 @@ def _on_sets(account, markets, positions, market, event):
 
 
 @inline
+def _configure(state, event):
+    """Put a value into a bot's parameter slot. A row for a bot or a slot that is not there changes nothing."""
+    if 0 <= event.aux < state.clock[0].n_bots and 0 <= event.price < N_PARAMS:
+        state.params[event.aux].v[event.price] = event.size
+
+
+@inline
 def consume(state, out, event):
     """Take in one event row. The caller has run every decision time before it: see `decides_before`."""
     clock = state.clock[0]
@@ -1205,6 +1255,8 @@ def consume(state, out, event):
             state.account[0].switch = event.size
             if event.size == 0:  # only a person clears what has latched
                 state.account[0].halted = state.account[0].halted_ts = 0
+        elif kind == EventKind.CONFIG:
+            _configure(state, event)
         for i in range(clock.n_markets):
             if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
                 state.markets[i].feed_up = kind == EventKind.FEED_UP
@@ -1229,20 +1281,27 @@ def consume(state, out, event):
     elif kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
         market.feed_up = kind == EventKind.FEED_UP
     elif kind == EventKind.CONFIG:
-        state.params[event.aux].v[event.price] = event.size
+        _configure(state, event)
     elif kind == EventKind.FEES:
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
     elif kind == EventKind.TAKER_DELAY:
         market.taker_delay = event.size
+    elif kind == EventKind.APPROVAL:
+        if clock.gate == Gate.APPROVAL:
+            hear(state.proposals[event.market], event)
     elif kind == EventKind.REDEMPTION:
         redeem(state.account[0], state.positions[event.market])
         market.redeeming = 0
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+    elif kind == EventKind.FLAGS:
+        market.flags = event.size
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
     if event.flags & Flag.LAST:
-        answer = kind >= EventKind.ORDER_ACK and (kind <= EventKind.CANCEL or kind >= EventKind.SPLIT)
+        answer = kind >= EventKind.ORDER_ACK and (
+            kind <= EventKind.CANCEL or EventKind.SPLIT <= kind <= EventKind.CONVERT
+        )
         # Without a grid and without latency an answer is there 1 ns after the decision that caused it: to decide upon
         # it at once could go on for ever, so it waits for the next message.
         if not answer or clock.interval > 0 or event.ts_recv > market.prev_now + LEAST_RESPONSE:

@@ -16,6 +16,7 @@ from polytraders.engine.backtest import Simulation, VenueModel, simulate
 from polytraders.engine.latency import ENTRY, RESPONSE, Latency, log_normal, recorded
 from polytraders.engine.setup import Pipeline
 from polytraders.errors import ConfigError
+from polytraders.run.listing import vet
 from polytraders.run.pipeline import build_pipeline
 from polytraders.store.log import LogWriter, RecordKind, Ticket
 from polytraders.store.manifest import make_manifest
@@ -24,6 +25,7 @@ from polytraders.store.runs import runs_root
 if TYPE_CHECKING:
     from polytraders.config import Settings
     from polytraders.data.catalog import Session
+    from polytraders.rows import Gate
 
 STRATEGY = "strat.maker_tight"
 _KINDS = {
@@ -86,6 +88,17 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def gate_options(settings: Settings, gate: Gate) -> dict[str, Any]:
+    """More of them for a run behind a gate: what `new_state` takes beside `engine_options`. ns and pips."""
+    engine = settings.engine
+    return {
+        "gate": int(gate),
+        "intent_ttl": engine.intent_ttl_s * units.NS_PER_S,
+        "approval_ttl": engine.approval_ttl_s * units.NS_PER_S,
+        "tolerance": engine.approval_tolerance_bps,
+    }
+
+
 def _latencies(settings: Settings) -> tuple[int | Latency, int | Latency]:
     """Entry and response latency of the model in force. Raises ConfigError, DataError for a file that is none."""
     s = settings.venue.simulated
@@ -132,12 +145,13 @@ def run_backtest(
     Raises ConfigError, DataError or UsageError before anything is written.
     """
     pipeline, bots = build_pipeline(settings, strategy)
+    markets = vet(session.markets, settings)
     run_id = run_id or new_run_id()
     venue = venue_model(settings)
     options = engine_options(settings)
     run = {"venue": venue, "progress": progress, "name": session.name, **options}
     if not log:
-        simulation = simulate(session.events, session.markets, pipeline, **run)
+        simulation = simulate(session.events, markets, pipeline, **run)
         return RunResult(run_id, None, summarise(simulation, pipeline))
     folder = run_dir or runs_root() / run_id
     manifest = make_manifest(
@@ -146,7 +160,7 @@ def run_backtest(
         config=settings.as_dict(),
         config_hash=settings.hash,
         builder_code=settings.run.builder_code,
-        markets=session.markets,
+        markets=markets,
         bots=bots,
         pins=session.pin,
         notes=session.notes,
@@ -158,7 +172,7 @@ def run_backtest(
     )
     # Event payloads are a copy of pinned data and of what follows from it: their CRC32C stands in the chain.
     with LogWriter(folder, manifest, seal_events=False) as writer:
-        simulation = simulate(session.events, session.markets, pipeline, sink=LogSink(writer), **run)
+        simulation = simulate(session.events, markets, pipeline, sink=LogSink(writer), **run)
         writer.flush()
         summary = summarise(simulation, pipeline)
         summary["log_hash"] = writer.close(summary)

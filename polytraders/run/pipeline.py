@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from polytraders.config import Settings
 
 
+WITHOUT_WALLET = {"risk.compliancegate": {"clearance_required": "false"}}
+"""Bot -> parameters in force while no wallet trades: a simulated venue clears nobody."""
+
+SUITABILITY = "risk.strategysuitabilitygate"
+
+
 def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[dict[str, Any]]]:
     """The run's bots in pipeline order and their rows for the manifest (the runtime's own last).
 
-    Every kernel bot that has a module takes part, in its configured mode; `off` ones stay out. Of the
-    strategies only `strategy` does. Raises ConfigError when the strategy or the risk chain would be missing.
+    Every kernel bot that has a module takes part, in its configured mode; `off` ones stay out. Of the strategies only
+    `strategy` does. Outside run mode live the parameters of WITHOUT_WALLET hold. Raises ConfigError when the strategy
+    or the risk chain would be missing.
     """
     chosen = load_bot(strategy)
     if chosen.family != "strat" or chosen.decide is None:
@@ -30,9 +37,13 @@ def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[di
         bot, config = load_bot(bot_id), settings.bot(bot_id)
         if config.mode is BotMode.OFF:
             continue
-        params = bot.spec.kernel_params(config.values)
-        members.append(PipelineBot(bot, config.mode.number, params, bool(config.warned)))
-        rows[bot_id] = bot_row_of(bot.spec, config.mode, config.values)
+        values = config.values if settings.run.mode == "live" else config.values | WITHOUT_WALLET.get(bot_id, {})
+        if bot_id == SUITABILITY:
+            from polytraders.risk.strategysuitabilitygate import class_of
+
+            values = values | {"strategy_class": str(max(int(values["strategy_class"]), class_of(chosen.id)))}
+        members.append(PipelineBot(bot, config.mode.number, bot.spec.kernel_params(values), bool(config.warned)))
+        rows[bot_id] = bot_row_of(bot.spec, config.mode, values)
     pipeline = order_bots(members)
     for family, why in (
         ("strat", "nothing would be proposed"),

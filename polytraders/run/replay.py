@@ -20,7 +20,7 @@ from polytraders.engine.jit import source_hash
 from polytraders.engine.setup import RUNTIME, new_state
 from polytraders.reasons import by_number
 from polytraders.run.pipeline import pipeline_from_manifest
-from polytraders.store.log import read_log
+from polytraders.store.log import DTYPES, RecordKind, RunLog, read_log, read_tail
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) ->
     """Replay the run in `run_dir`. Raises DamageError for a damaged log, UsageError when its bots are gone."""
     log = read_log(run_dir)
     manifest = log.manifest
+    logged = _logged(log)
     pipeline = pipeline_from_manifest(manifest)
     infos = [SimpleNamespace(**market) for market in manifest["markets"]]
     options = manifest["engine"]
@@ -61,13 +62,14 @@ def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) ->
     if manifest["models"].get("fees") == "none":
         state.markets["fee_rate"] = 0
     sink = Collected()
-    run = feed(log.events(), state, pipeline, sink, progress)
-    flush(state, sink)
+    run = feed(logged[RecordKind.EVENTS], state, pipeline, sink, progress)
+    if _was_flushed(log):
+        flush(state, sink)
     names = [*pipeline.ids]
     pairs = {
-        "decisions": (log.decisions(), sink.rows("decisions")),
-        "actions": (log.actions(), sink.rows("actions")),
-        "samples": (log.samples(), sink.rows("samples")),
+        "decisions": (logged[RecordKind.DECISIONS], sink.rows("decisions")),
+        "actions": (logged[RecordKind.ACTIONS], sink.rows("actions")),
+        "samples": (logged[RecordKind.SAMPLES], sink.rows("samples")),
     }
     agree, total, first = 0, 0, None
     for kind, (logged, again) in pairs.items():
@@ -90,6 +92,20 @@ def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) ->
         same_source=manifest["source_hash"] == source_hash(),
         seconds=run.seconds,
     )
+
+
+def _logged(log: RunLog) -> dict[RecordKind, np.ndarray]:
+    """All rows by kind; of a live run that goes on, or was cut off, what its whole batches hold."""
+    if log.summary is not None or log.manifest["run_mode"] == "backtest":
+        return {kind: log.rows(kind) for kind in DTYPES}
+    records = read_tail(log.folder).records
+    parts = {kind: [r.rows for r in records if r.kind is kind] for kind in DTYPES}
+    return {kind: np.concatenate(found) if found else np.zeros(0, DTYPES[kind]) for kind, found in parts.items()}
+
+
+def _was_flushed(log: RunLog) -> bool:
+    """Whether the log ends with the run-length counts that were open. One that can be continued leaves them open."""
+    return (log.summary or {}).get("flushed", log.manifest["run_mode"] == "backtest")
 
 
 def _bytes(table: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ Invariants
     L2  after sync returns, everything appended before it survives a loss of power
     L3  any flipped byte of a closed run's files is found by verify_log, which never raises
     L4  after a crash the records up to the torn one are readable
+    L5  a batch (`commit`) lies in one segment; after a crash it is there whole, or `reopen` cuts it off
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ import os
 import queue
 import struct
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,6 +56,10 @@ SEGMENT_BYTES = 64 << 20
 """A segment is closed when the next record would take it beyond this; one larger record stands alone."""
 QUEUE_RECORDS = 16
 """Records that may wait for the writing thread before `append` blocks."""
+QUEUE_BATCHES = 4_096
+"""Batches that may wait in a log that is written live: its producer must not be held up by one slow disk write."""
+GROUP = 512
+"""Tasks that one sync may cover at most."""
 
 
 class RecordKind(IntEnum):
@@ -77,7 +83,9 @@ TIME_FIELD = {kind: "ts_recv" if kind is RecordKind.EVENTS else "ts" for kind in
 
 SEALED = 1
 """Bit of a record's flags: its payload is in the SHA-256 chain, not only its CRC32C."""
-PACKED = 2
+MORE = 2
+"""Bit of a record's flags: the batch goes on with the next record."""
+PACKED = 4
 """Bit of a record's flags: its payload is a packing of its rows."""
 
 # magic, kind, flags, length, number, rows, crc of payload, first seq, last seq, first ts, reserved | crc of these
@@ -140,6 +148,25 @@ def _write_atomically(path: Path, data: bytes, *, sync: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A place between two records of a log, with all that is needed to go on from there."""
+
+    segment: int = 0
+    offset: int = HEAD_BYTES  # bytes of that segment before it
+    records: int = 0  # before it, in the run
+    bytes: int = HEAD_BYTES  # before it, in the run
+    rows: Mapping[str, int] = field(default_factory=dict)  # before it, by kind
+    last_seq: int | None = None
+    chain: str = ""  # hex SHA-256 of the chain up to here
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"rows": dict(self.rows)}
+
+
+Done = Callable[[BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """Receipt of one append. `wait()` returns when the payload is written and its buffer is free."""
 
@@ -157,7 +184,7 @@ class Ticket:
 
 
 class LogWriter:
-    """Appends records to a new run log through one background thread. One producer.
+    """Appends records to a run log through one background thread. One producer.
 
     Parameters
     ----------
@@ -166,6 +193,7 @@ class LogWriter:
     seal_events: put event payloads into the SHA-256 chain. False only for events that the manifest
         pins elsewhere: they then stand in the chain with their CRC32C.
     segment_bytes: size at which a new segment begins.
+    waiting: records or batches that may wait for the thread.
     """
 
     def __init__(
@@ -175,35 +203,43 @@ class LogWriter:
         *,
         seal_events: bool = True,
         segment_bytes: int = SEGMENT_BYTES,
+        waiting: int = QUEUE_RECORDS,
     ):
-        self.folder = Path(folder)
-        if (self.folder / "manifest.json").exists():
+        folder = Path(folder)
+        if (folder / "manifest.json").exists():
             raise UsageError(
-                "the folder already holds a run", where=str(self.folder), mend="give the run another id or folder"
+                "the folder already holds a run", where=str(folder), mend="give the run another id or folder"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.written = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        head = canonical_json({**manifest, "format": FORMAT, "seal_events": seal_events})
+        _write_atomically(folder / "manifest.json", head, sync=False)
+        start = Position(segment=-1, bytes=0)
+        self._begin(folder, start, hashlib.sha256(head), seal_events, segment_bytes, waiting)
+
+    def _begin(
+        self, folder: Path, at: Position, chain: Any, seal_events: bool, segment_bytes: int, waiting: int
+    ) -> None:
+        """Go on behind a position, in a new segment."""
+        self.folder = folder
+        self.written = at.records
         """Records written (and their buffers free)."""
         self.log_hash = ""
         """Hex SHA-256 that stands for the whole run; known after `close`."""
-        self._appended = 0
-        self._rows = dict.fromkeys(RecordKind, 0)
-        self._bytes = 0
+        self._appended = at.records
+        self._rows = {kind: at.rows.get(kind.name.lower(), 0) for kind in RecordKind}
+        self._bytes = at.bytes
+        self._last_seq = at.last_seq
         self._sealed_kinds = {kind for kind in RecordKind if seal_events or kind is not RecordKind.EVENTS}
         self._segment_bytes = segment_bytes
-        self._segment, self._fd, self._position = -1, -1, 0
-        self._unsynced: list[Path] = []
+        self._segment, self._fd, self._position = at.segment, -1, 0
+        self._unsynced: list[Path] = [folder / "manifest.json"]
         self._durable = False
         self._closed = False
         self._error: BaseException | None = None
         self._progress = threading.Condition()
-        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(QUEUE_RECORDS)
+        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(waiting)
         self._packed = np.empty(0, np.uint8)
-
-        head = canonical_json({**manifest, "format": FORMAT, "seal_events": seal_events})
-        _write_atomically(self.folder / "manifest.json", head, sync=False)
-        self._unsynced.append(self.folder / "manifest.json")
-        self._chain = hashlib.sha256(head)
+        self._chain = chain
         self._next_segment()
         self._thread = threading.Thread(target=self._run, name="run-log", daemon=True)
         self._thread.start()
@@ -217,24 +253,57 @@ class LogWriter:
         Blocks while `QUEUE_RECORDS` records wait. An array of no rows is not written.
         """
         self._raise_error()
-        if self._closed:
-            raise UsageError("the run log is closed", where=str(self.folder), mend="append before close")
-        if kind in DTYPES:
-            # A record array shares the layout of its plain struct.
-            if payload.dtype.fields is None or np.dtype((np.void, payload.dtype)) != DTYPES[kind]:
-                raise UsageError(
-                    f"rows of {payload.dtype} given", where=f"append({kind.name})", rule=f"rows are {DTYPES[kind]}"
-                )
-            if not payload.flags.c_contiguous or payload.ndim != 1:
-                raise UsageError("the rows are not one contiguous run", where=f"append({kind.name})")
-            if not len(payload):
-                return Ticket(self, -1)
-        else:
-            payload = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
-            payload += b" " * (-len(payload) % 8)
+        payload = self._encoded(kind, payload)
+        if payload is None:
+            return Ticket(self, -1)
         self._queue.put(("record", (RecordKind(kind), payload)))
         self._appended += 1
         return Ticket(self, self._appended - 1)
+
+    def commit(self, records: Sequence[tuple[RecordKind, Any]], done: Done | None = None) -> None:
+        """Hand several records over as one batch: after a crash it is there whole or not at all.
+
+        As with `append` nothing is copied, and records of no rows are left out. `done` is called in the writing
+        thread, with None once the whole batch is on the disk, or with what went wrong; one sync covers all batches
+        that wait. Without `done` the batch is written and not synced.
+        """
+        self._raise_error()
+        batch = [(RecordKind(kind), self._encoded(kind, payload)) for kind, payload in records]
+        batch = [(kind, payload) for kind, payload in batch if payload is not None]
+        self._queue.put(("batch", (batch, done)))
+        self._appended += len(batch)
+
+    def mark(self, told: Callable[[Position], None]) -> None:
+        """Have `told` called in the writing thread with the position behind all that was handed over, once that is on
+        the disk. It is not called when the log cannot be written."""
+        self._raise_error()
+        self._queue.put(("mark", told))
+
+    @property
+    def failed(self) -> BaseException | None:
+        """What stopped the writing thread, None while it works."""
+        return self._error
+
+    @property
+    def backlog(self) -> int:
+        """Tasks that wait for the writing thread."""
+        return self._queue.qsize()
+
+    def _encoded(self, kind: RecordKind, payload: Any) -> Any:
+        """What is written of a record, None for no rows. Raises UsageError for what is none."""
+        if self._closed:
+            raise UsageError("the run log is closed", where=str(self.folder), mend="append before close")
+        if kind not in DTYPES:
+            payload = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
+            return payload + b" " * (-len(payload) % 8)
+        # A record array shares the layout of its plain struct.
+        if payload.dtype.fields is None or np.dtype((np.void, payload.dtype)) != DTYPES[kind]:
+            raise UsageError(
+                f"rows of {payload.dtype} given", where=f"append({kind.name})", rule=f"rows are {DTYPES[kind]}"
+            )
+        if not payload.flags.c_contiguous or payload.ndim != 1:
+            raise UsageError("the rows are not one contiguous run", where=f"append({kind.name})")
+        return payload if len(payload) else None
 
     def flush(self) -> None:
         """Block until everything appended is written and all buffers are free."""
@@ -245,7 +314,7 @@ class LogWriter:
         self._raise_error()
         self._durable = True
         done = threading.Event()
-        self._queue.put(("sync", done))
+        self._queue.put(("sync", lambda error: done.set()))
         done.wait()
         self._raise_error()
 
@@ -301,36 +370,99 @@ class LogWriter:
     # -- the writing thread's side
 
     def _run(self) -> None:
-        while True:
+        stopping = False
+        while not stopping:
             task, value = self._queue.get()
-            try:
-                # After an error the queue is only emptied, so that nobody blocks on it.
-                if self._error is None:
-                    if task == "record":
-                        self._write(*value)
-                    elif task == "sync" or self._durable:
-                        self._sync()
-            except BaseException as error:  # noqa: BLE001 - it belongs to the producer, who sees it at its next call
-                self._error = error
-            finally:
-                if task == "sync":
-                    value.set()
+            waiting: list[Done] = []
+            for _ in range(GROUP):
+                stopping = task == "stop"
+                self._guarded(partial(self._take, task, value, waiting))
                 with self._progress:
                     self._progress.notify_all()
-            if task == "stop":
-                if self._fd >= 0:
-                    os.close(self._fd)
-                return
+                # Whoever waits for a sync waits for those, too, that came meanwhile: one sync for all.
+                if stopping or not waiting or self._queue.empty():
+                    break
+                task, value = self._queue.get_nowait()
+            if waiting or (stopping and self._durable):
+                self._guarded(self._sync)
+            for done in waiting:
+                done(self._error)
+            with self._progress:
+                self._progress.notify_all()
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """After an error the queue is only emptied, so that nobody blocks on it."""
+        if self._error is None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - it belongs to the producer, who sees it at its next call
+                self._error = error
+
+    def _take(self, task: str, value: Any, waiting: list[Done]) -> None:
+        if task == "record":
+            self._write(*value)
+        elif task == "batch":
+            records, done = value
+            if records:
+                self._write_batch(records)
+            if done is not None:
+                self._durable = True
+                waiting.append(done)
+        elif task == "mark":
+            self._durable = True
+            at = self._at()
+            waiting.append(lambda error: value(at) if error is None else None)
+        elif task == "sync":
+            waiting.append(value)
+
+    def _at(self) -> Position:
+        rows_by_kind = {kind.name.lower(): count for kind, count in self._rows.items()}
+        return Position(
+            self._segment,
+            self._position,
+            self.written,
+            self._bytes,
+            rows_by_kind,
+            self._last_seq,
+            self._chain.copy().hexdigest(),
+        )
+
+    def _make_room(self, length: int) -> None:
+        if self._position > HEAD_BYTES and self._position + length > self._segment_bytes:
+            self._next_segment()
 
     def _write(self, kind: RecordKind, payload: Any) -> None:
+        parts, count = self._record(kind, payload, self.written, 0, pack=True)
+        self._make_room(sum(len(part) for part in parts))
+        self._put(*parts)
+        self._count(kind, parts, count)
+
+    def _write_batch(self, records: Sequence[tuple[RecordKind, Any]]) -> None:
+        """All records in one call, so that a crash of ours alone cannot tear them."""
+        made, last = [], len(records) - 1
+        for i, (kind, payload) in enumerate(records):
+            made.append((kind, *self._record(kind, payload, self.written + i, MORE if i < last else 0)))
+        self._make_room(sum(len(part) for _, parts, _ in made for part in parts))
+        self._put(*(part for _, parts, _ in made for part in parts))
+        for kind, parts, count in made:
+            self._count(kind, parts, count)
+
+    def _record(
+        self, kind: RecordKind, payload: Any, number: int, flags: int, pack: bool = False
+    ) -> tuple[tuple[Any, Any], int]:
+        """((head, payload) as bytes, rows) of one record. pack: the payload may stand in the buffer that the next
+        call uses again."""
         count, first_seq, last_seq, first_ts = 1, 0, 0, 0
-        sealed = kind in self._sealed_kinds
-        flags = SEALED if sealed else 0
+        if kind in self._sealed_kinds:
+            flags |= SEALED
         if kind in DTYPES:
             count = len(payload)
             first_seq, last_seq = int(payload["seq"][0]), int(payload["seq"][-1])
             first_ts = int(payload[TIME_FIELD[kind]][0])
-            if count >= PACK_FROM:
+            self._last_seq = last_seq
+            if pack and count >= PACK_FROM:
                 flags |= PACKED
                 payload = self._pack(payload)
             else:
@@ -340,7 +472,7 @@ class LogWriter:
             kind,
             flags,
             len(payload),
-            self.written,
+            number,
             count,
             google_crc32c.value(payload),
             first_seq,
@@ -348,12 +480,12 @@ class LogWriter:
             first_ts,
             0,
         )
-        head = _with_crc(head)
-        if self._position > HEAD_BYTES and self._position + len(head) + len(payload) > self._segment_bytes:
-            self._next_segment()
-        self._put(head, payload)
+        return (_with_crc(head), payload), count
+
+    def _count(self, kind: RecordKind, parts: tuple[Any, Any], count: int) -> None:
+        head, payload = parts
         self._chain.update(head)
-        if sealed:
+        if kind in self._sealed_kinds:
             self._chain.update(payload)
         self._rows[kind] += count
         self.written += 1
@@ -369,6 +501,8 @@ class LogWriter:
 
     def _next_segment(self) -> None:
         if self._fd >= 0:
+            if self._durable:  # a later segment is never on the disk before an earlier one
+                os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
         before = self._chain.digest()
@@ -417,6 +551,8 @@ class Record:
     first_ts: int  # ns
     rows: np.ndarray | None  # None for a note
     note: Any = None
+    end: int = 0  # bytes, where the next record begins in the segment
+    more: bool = False  # the batch goes on with the next record
 
 
 class _Bad(Exception):
@@ -462,10 +598,12 @@ class _Walk:
     """One pass over a run's segments: yields records, raises `_Bad` at the first that is not as written.
 
     `hashed` also recomputes the chain (verify); without it heads and payloads are held against their CRCs.
+    `start`: where to begin; a hashed walk from there first holds the segment's bytes before it against the chain
+    of the position, for which all of them must be sealed.
     """
 
-    def __init__(self, folder: Path, *, hashed: bool, closed: bool):
-        self.folder, self.hashed, self.closed = folder, hashed, closed
+    def __init__(self, folder: Path, *, hashed: bool, closed: bool, start: Position | None = None):
+        self.folder, self.hashed, self.closed, self.start = folder, hashed, closed, start
         self.manifest_bytes, self.manifest = _read_json(folder / "manifest.json")
         if self.manifest.get("format") not in READABLE:
             raise _Bad(_wrong_format(self.manifest), file="manifest.json")
@@ -475,11 +613,17 @@ class _Walk:
         self.chain = hashlib.sha256(self.manifest_bytes).digest()
         self.records, self.bytes, self.last_seq = 0, 0, None
         self.rows = dict.fromkeys(RecordKind, 0)
+        self.digest: Any = None  # of the segment in work, when hashed
+        if start is not None:
+            self.records, self.last_seq = start.records, start.last_seq
+            self.bytes = start.bytes - start.offset
+            self.rows = {kind: start.rows.get(kind.name.lower(), 0) for kind in RecordKind}
 
     def __iter__(self) -> Iterator[Record]:
-        if not self.segments:
-            raise _Bad("is missing", torn=not self.closed, file=segment_path(self.folder, 0).name)
-        for index in range(self.segments):
+        first = self.start.segment if self.start else 0
+        if first >= self.segments:
+            raise _Bad("is missing", torn=not self.closed, file=segment_path(self.folder, first).name)
+        for index in range(first, self.segments):
             yield from self._segment(index)
 
     def _segment(self, index: int) -> Iterator[Record]:
@@ -494,12 +638,15 @@ class _Walk:
         head = data[:HEAD_BYTES].tobytes()
         if not _crc_holds(head):
             raise _Bad("the segment's head is damaged", torn=last and not data[HEAD_BYTES:].any(), **place, offset=0)
-        if self.hashed and head != _segment_head(index, self.records, self.chain):
+        begun = self.start if self.start is not None and index == self.start.segment else None
+        offset = begun.offset if begun else HEAD_BYTES
+        if begun is None and self.hashed and head != _segment_head(index, self.records, self.chain):
             if index == 0 and head[:24] == _segment_head(0, 0, self.chain)[:24]:
                 raise _Bad("the chain does not lead from it to the first segment: it was altered", file="manifest.json")
             raise _Bad("the chain does not lead to this segment: it or the one before was altered", **place, offset=0)
-        digest = hashlib.sha256(head) if self.hashed else None
-        offset = HEAD_BYTES
+        digest = self.digest = hashlib.sha256(data[:offset]) if self.hashed else None
+        if begun is not None and digest is not None and (size < offset or digest.hexdigest() != begun.chain):
+            raise _Bad("the chain does not lead to the place it is read from: it was altered", **place, offset=offset)
         while offset < size:
             record, end = self._record(data, offset, size, place, last, digest)
             yield record
@@ -547,7 +694,8 @@ class _Walk:
                 digest.update(payload)
         self.records += 1
         self.rows[kind] += count
-        return Record(place["segment"], offset, self.records - 1, kind, first, final, ts, table, note), end
+        more = bool(flags & MORE)
+        return Record(place["segment"], offset, self.records - 1, kind, first, final, ts, table, note, end, more), end
 
 
 def _read_summary(folder: Path) -> dict[str, Any] | None:
@@ -659,6 +807,106 @@ def read_log(folder: Path | str, *, allow_torn: bool = False) -> RunLog:
         return RunLog(folder, manifest, _read_summary(folder), allow_torn)
     except _Bad as bad:
         raise _damage(folder, bad) from None
+
+
+# --------------------------------------------------------------------------------------------- going on
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What a run's log holds behind a position: whole batches only."""
+
+    records: tuple[Record, ...]
+    end: Position  # behind the last whole batch
+    torn: dict[str, Any] | None  # what is cut short behind it, None = nothing
+
+
+def read_tail(folder: Path | str, start: Position | None = None) -> Tail:
+    """Read a sealed log from a position to its last whole batch. Raises `DamageError` for anything that a crash of the
+    writer cannot have left behind, and when the bytes before the position in its segment are not as they were."""
+    folder = Path(folder)
+    whole: list[Record] = []
+    batch: list[Record] = []
+    torn = None
+    try:
+        walk = _Walk(folder, hashed=True, closed=False, start=start)
+        if not walk.manifest.get("seal_events"):
+            raise _Bad("leaves its events to other pins: it is no log that can be continued", file="manifest.json")
+        end = start
+        try:
+            for record in walk:
+                batch.append(record)
+                if not record.more:
+                    whole += batch
+                    batch = []
+                    end = _position_of(walk, record.segment, record.end)
+            if batch:
+                torn = {"what": "the batch is cut short", "record": batch[0].number}
+        except _Bad as bad:
+            if not bad.torn:
+                raise
+            torn = bad.as_dict()
+        if end is None:  # not one whole batch: the run begins again behind its manifest
+            chain = hashlib.sha256(walk.manifest_bytes).hexdigest()
+            end = Position(segment=-1, offset=0, bytes=0, chain=chain)
+    except _Bad as bad:
+        raise _damage(folder, bad) from None
+    return Tail(tuple(whole), end, torn)
+
+
+def _position_of(walk: _Walk, segment: int, offset: int) -> Position:
+    counts = {kind.name.lower(): count for kind, count in walk.rows.items()}
+    bytes_before = walk.bytes + offset
+    return Position(segment, offset, walk.records, bytes_before, counts, walk.last_seq, walk.digest.hexdigest())
+
+
+def reopen(folder: Path | str, end: Position, *, segment_bytes: int = SEGMENT_BYTES) -> LogWriter:
+    """A writer that goes on behind the last whole batch of a run (see `read_tail`), in a new segment.
+
+    What a crash left behind `end` is kept beside the log in `torn-SEGMENT-BYTE.bin`; a summary of a run that was
+    stopped becomes `stopped-RECORDS.json`: its log hash is what the new segment's head continues.
+    """
+    folder = Path(folder)
+    summary = folder / "summary.json"
+    if summary.exists():
+        os.replace(summary, folder / f"stopped-{end.records:09d}.json")
+    index = max(end.segment, 0)
+    if end.segment >= 0:
+        _cut(folder, segment_path(folder, end.segment), end.offset)
+        index += 1
+    while (path := segment_path(folder, index)).exists():
+        _cut(folder, path, 0)
+        index += 1
+    _sync_path(folder)
+    writer = LogWriter.__new__(LogWriter)
+    chain = _Known(bytes.fromhex(end.chain))
+    writer._begin(folder, end, chain, True, segment_bytes, QUEUE_BATCHES)
+    return writer
+
+
+class _Known:
+    """A digest of which only the value is known; what is to be hashed on top begins a new segment."""
+
+    def __init__(self, value: bytes):
+        self.value = value
+
+    def digest(self) -> bytes:
+        return self.value
+
+
+def _cut(folder: Path, path: Path, offset: int) -> None:
+    """Cut a file off at `offset`, 0 = remove it; what stood behind is kept."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        rest = file.read()
+        if rest:
+            (folder / f"torn-{path.stem.removeprefix('segment-')}-{offset:09d}.bin").write_bytes(rest)
+        if offset:
+            file.truncate(offset)
+            file.flush()
+            os.fsync(file.fileno())
+    if not offset:
+        path.unlink()
 
 
 # -------------------------------------------------------------------------------------------- verifying

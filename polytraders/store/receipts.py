@@ -470,6 +470,8 @@ class Receipts:
             text = f"{size_text(row.size)} complete sets were asked to be {_SETS_ASKED[row.kind]}."
             reason = self._reason(Code.EXEC_SETS_SENT)
             return self._operations(self._runtime(), row.ts, reason, "CompleteSets", text, row.market)
+        if row.kind >= rows.TO_PEOPLE:
+            return self._proposal(row)
         sent, order = row.kind == ActionKind.SUBMIT, self.orders.get(row.order_id)
         if order is None:
             return self._unknown(row, row.ts, "A cancel was sent")
@@ -482,6 +484,19 @@ class Receipts:
             limit_price=price_text(row.price),
             size_shares=size_text(order.action.size),
             filled_shares=size_text(order.filled),
+        )
+        return self._envelope(self._runtime(), row.ts, row.corr, reason, reason.severity.name, payload, row.market)
+
+    def _proposal(self, row: Any) -> dict[str, Any]:
+        """An order was put to a person, or that proposal is over; `size_shares` is then what was never sent."""
+        made = row.kind == ActionKind.PROPOSE
+        reason = self._reason(Code.EXEC_PROPOSED if made else row.expiry)
+        payload = self._execution(
+            "planned" if made else _execution_event(reason),
+            self.markets[row.market]["condition_id"],
+            row,
+            limit_price=price_text(row.price),
+            size_shares=size_text(row.size),
         )
         return self._envelope(self._runtime(), row.ts, row.corr, reason, reason.severity.name, payload, row.market)
 

@@ -25,7 +25,19 @@ from polytraders.engine.fees import MICRO_PER_FEE_UNIT
 from polytraders.engine.rules import GTD_EARLY
 from polytraders.errors import UsageError
 from polytraders.reasons import Code, ReasonCode, by_number, lookup
-from polytraders.rows import POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Severity, Side, Verdict
+from polytraders.rows import (
+    POST_ONLY,
+    TO_PEOPLE,
+    ActionKind,
+    Answer,
+    EventKind,
+    Flag,
+    OrderType,
+    Outcome,
+    Severity,
+    Side,
+    Verdict,
+)
 from polytraders.store.ids import correlation_id, intent_id, parse_id, run_tag
 from polytraders.store.log import RecordKind, RunLog, read_log
 from polytraders.units import MICRO, NS_PER_MS, NS_PER_S, NS_PER_US, ONE, iso_utc, money_text, price_text, size_text
@@ -215,6 +227,7 @@ class _Teller:
             if kind is RecordKind.EVENTS:
                 answers = rows[np.isin(rows["kind"], ORDER_EVENTS)]
                 self.events.extend(answers[np.isin(answers["aux"], orders)])
+                self.events.extend(rows[(rows["kind"] == EventKind.APPROVAL) & (rows["aux"] == self.corr)])
                 ended = (rows["kind"] == EventKind.RESOLUTION) & (rows["market"] == self.market)
                 ends.extend(rows[ended & (rows["ts_recv"] >= self.decided_at)])
         if any(self.traded(order)[0] for order in self.orders):
@@ -227,7 +240,7 @@ class _Teller:
         steps += [self.decision(row) for row in self.decisions[first]]
         after = [self.decision(row, later=True) for row in self.decisions[~first]]
         after += [self.action(row) for row in self.actions] + [self.event(row) for row in self.events]
-        after.sort(key=lambda step: (step.ts, not step.later))  # decided, then sent
+        after.sort(key=lambda step: (step.ts, step.actor != APPROVER, not step.later))  # answered, decided, then sent
         steps = sorted(steps + after, key=lambda step: list(STAGES).index(_page_stage(step)))
         return Story(
             correlation_id=correlation_id(self.run_id, self.corr),
@@ -295,7 +308,19 @@ class _Teller:
                 terms += f", until {iso_utc(int(row['expiry']) * NS_PER_S - GTD_EARLY)}"
             what = f"sends order {order}: {shape_text(row, row['price'], row['size'])}, {terms}"
             details |= {"price": price_text(row["price"]), "size": size_text(row["size"]), "terms": terms}
+        if kind >= TO_PEOPLE:
+            return self.proposal(row, kind)
         return self.step("venue", row["ts"], "polytraders", what, **details)
+
+    def proposal(self, row: np.void, kind: ActionKind) -> Step:
+        """An order was put to a person, or that proposal is over."""
+        shape = shape_text(row, row["price"], row["size"])
+        details = {"action": kind.name, "price": price_text(row["price"]), "size": size_text(row["size"])}
+        if kind is ActionKind.PROPOSE:
+            what, code = f"puts to a person for {int(row['expiry']) / 1000:g} s: {shape}", Code.EXEC_PROPOSED
+        else:
+            what, code = f"ends the proposal; never sent of it: {size_text(row['size'])} shares", int(row["expiry"])
+        return self.step("venue", row["ts"], "polytraders", what, int(code), **details)
 
     def event(self, row: np.void) -> Step:
         """What the venue said."""
@@ -304,6 +329,9 @@ class _Teller:
             payout = price_text(row["price"])
             what = f"each YES share pays {payout} pUSD"
             return self.step("settlement", row["ts_recv"], "venue", what, event=kind.name, payout=payout)
+        if kind is EventKind.APPROVAL:
+            said = Answer(int(row["size"]))
+            return self.step("venue", row["ts_recv"], APPROVER, _ANSWERED[said], event=kind.name, answer=said.name)
         details: dict[str, Any] = {"event": kind.name, "order_id": order}
         if kind is EventKind.ORDER_ACK:
             what, code = f"accepted order {order}", Code.EXEC_RESTING
@@ -364,6 +392,14 @@ class _Teller:
         size, value, fee = (a - b for a, b in zip(made, sums[EventKind.FILL_VOIDED], strict=True))
         return size, value, fee
 
+
+APPROVER = "approval"
+"""Actor of the answers to proposals: who it was stands in the envelope store."""
+_ANSWERED = {
+    Answer.APPROVED: "the proposal was approved",
+    Answer.REJECTED: "the proposal was rejected, or its approval taken back",
+    Answer.EXPIRED: "the proposal was given up",
+}
 
 # ------------------------------------------------------------------------------------------- rows in words
 

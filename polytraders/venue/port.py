@@ -8,12 +8,16 @@ suite holds for all. The runner's order of work is always the same:
     await port.send(requests)               outcomes come back through `emit`, now or later
 
 Invariants
-    V1  nothing is sent that `prepare` did not return, and no request is sent twice
+    V1  nothing is sent that `prepare` did not return, and no order is sent twice; a cancel, which does no more when it
+        comes again, may be
     V2  each outcome of an order is emitted once: one ack or reject, each fill by its trade id, one cancel
     V3  a timeout is not a rejection: an outcome that is not known is looked up by the order's digest, never posted
         again; until it is known nothing is emitted
     V4  rows are emitted on the event loop's thread, in the order in which the venue's news may be applied
-    V5  a venue that cannot be asked says so (`Refused`); no balance or position is ever made up
+    V5  where a taking buy spends its money, and so may trade more shares than were asked for, its fills carry Flag.MORE
+        and a CANCEL ends it
+    V6  no CANCEL is emitted before every fill of the order
+    V7  a venue that cannot be asked says so (`Refused`); no balance or position is ever made up
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ class Request:
 
     action: np.void  # rows.ACTION, a copy
     key: str  # submits: the order's digest, its id at the venue; cancels: that of the order to cancel; else ""
-    body: Any = None  # what the venue's implementation sends; never logged, it holds signatures
+    body: Any = field(default=None, repr=False)  # what the implementation sends; never logged, it holds signatures
     refused: str = ""  # denied locally: reason code; `send` then sends nothing and emits ORDER_REJECT
     why: str = ""  # what was refused and how to mend it
 
@@ -57,6 +61,7 @@ class Known:
     filled: int  # micro-shares booked
     trades: tuple[str, ...] = ()  # keys of its fills that are booked
     provisional: tuple[str, ...] = ()  # of those, not confirmed yet
+    acked: bool = False  # its ORDER_ACK is booked
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,10 @@ class VenuePort(Protocol):
 
     def prepare(self, actions: np.ndarray, now: int) -> list[Request]:
         """Build and sign. actions: ACTION[k]; now: ns. Sends nothing and does no I/O."""
+
+    def observe(self, events: np.ndarray) -> None:
+        """Market-data rows as they are given to the step, in order: rules in force, and what a simulated venue trades
+        against."""
 
     async def send(self, requests: Sequence[Request]) -> None:
         """Send within the rate budget, batched where the venue batches. Returns when each is sent or its end is known.

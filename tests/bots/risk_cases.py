@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from polytraders.bots import Bot, BotSpec, load_bot
 from polytraders.engine.probe import NOW, Probe, probe
+from polytraders.engine.state import LIVE, PENDING_NEW, SENT_CELLS, SENT_PERIOD
 from polytraders.rows import Verdict
 from polytraders.units import NS_PER_MS, NS_PER_S, ONE
 
@@ -111,7 +112,36 @@ def draw_case(r: random.Random, *, sound: bool = False) -> dict[str, Any]:
     case["position"] |= fill
     case["intent"] |= standing
     case["account"]["fills"] = r.choice([0, r.randint(0, 50_000)])
+    case["market"] |= {
+        "flags": r.choice([0, 0, 0, r.randint(0, 63)]),
+        "group": r.choice([-1, -1, 0]),
+        "end_ts": r.choice([0, 0, NOW + r.randint(-600, 7_200) * NS_PER_S]),
+    }
+    for part in ("account", "position"):
+        case[part] |= {
+            "sent_period": NOW // SENT_PERIOD - r.choice([0, 0, 0, 1, 5, 12, 13, 40]),
+            "sent": [r.choice([0, 0, 1, 3, r.randint(0, 900)]) for _ in range(SENT_CELLS)],
+        }
+    if r.random() < 0.5:
+        intent = case["intent"]
+        intent |= {
+            "working": r.choice([PENDING_NEW, LIVE, LIVE]),
+            "working_price": intent["price"] + r.choice([0, 0, tick]),
+            "working_side": r.choice([intent["side"], intent["side"], r.randint(0, 1)]),
+            "working_outcome": r.choice([intent["outcome"], intent["outcome"], r.randint(0, 1)]),
+            "working_size": r.choice([intent["size"], intent["size"], r.randint(0, 100) * MICRO]),
+        }
     return case
+
+
+def facts(r: random.Random) -> dict[int, int]:
+    """Slot -> anything that CONFIG rows may have put behind a bot's parameters: small numbers, times, nonsense."""
+    return {
+        slot: r.choice(
+            [0, 1, 2, 3, r.randint(0, 9), r.randint(0, 99), NOW + r.randint(-9_000, 900) * NS_PER_S, NOW, -1]
+        )
+        for slot in range(28, 32)
+    }
 
 
 def cases(**options: Any) -> st.SearchStrategy[dict[str, Any]]:
@@ -185,7 +215,10 @@ def digest(bot_id: str, n: int = 1_500) -> str:
         for slot, p in enumerate(bot.spec.parameters):
             if i % 3 == 0 and p.unit != "flag":
                 params[slot] = r.randint(*sorted((p.kernel_value(p.hard), p.kernel_value(p.default))))
-        code, vote = probe(**draw_case(r)).judge(bot.decide, params)
+        case = draw_case(r)
+        for slot, fact in facts(r).items():
+            params[slot] = fact
+        code, vote = probe(**case).judge(bot.decide, params)
         assert vote["verdict"] in STRICTNESS and vote["verdict"] in Verdict.__members__
         h.update(json.dumps([code, vote], sort_keys=True).encode())
     return h.hexdigest()

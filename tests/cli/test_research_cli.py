@@ -1,4 +1,4 @@
-"""`sweep` and `lookahead` from the command line: one JSON object, what is printed, and the exit codes."""
+"""`sweep`, `walk-forward` and `lookahead`: one JSON object, what is printed, and the exit codes."""
 
 import json
 from dataclasses import replace
@@ -89,6 +89,29 @@ def test_a_sweep_without_a_good_trial_exits_with_1_and_says_why(call, monkeypatc
     assert done.exit_code == 1 and json.loads(done.stdout)["failed"] == 2
     done = call(*words)
     assert done.exit_code == 1 and "RuntimeError: nothing goes" in done.stdout
+
+
+WALK = ("walk-forward", "strat.maker_tight", "--recording", "toy", *GRID, *EASY, "--workers", "0")
+
+
+def test_a_walk_forward_tells_each_fold_and_counts_only_the_second_part(call):
+    done = call(*WALK, "--train-s", "90", "--test-s", "60", "--json")
+    said = json.loads(done.stdout)
+    assert done.exit_code == 0 and said["folds"] == len(said["fold"]) == 2 and said["trials"] == 12
+    assert said["out_of_sample_pusd"] == pytest.approx(sum(fold["out of sample"] for fold in said["fold"]))
+    assert said["fold"][0]["test to"] == said["fold"][1]["test from"]
+    assert said["fold"][0]["train from"] < said["fold"][0]["test from"]
+
+
+def test_a_walk_forward_prints_its_folds_and_says_what_they_prove(call):
+    done = call(*WALK, "--train-s", "120", "--test-s", "60")
+    assert done.exit_code == 0 and "WALK-FORWARD strat.maker_tight on toy" in done.stdout
+    assert "out of sample" in done.stdout and "with a probability of" in done.stdout
+
+
+def test_windows_that_do_not_fit_are_refused(call):
+    done = call(*WALK, "--train-s", "9000", "--test-s", "60")
+    assert isinstance(done.exception, UsageError) and "shorter windows" in done.exception.mend
 
 
 def test_an_honest_strategy_passes(call):

@@ -125,6 +125,12 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         desk.mode = mode
         return reply({"mode": mode})
 
+    async def set_place(request: web.Request) -> web.Response:
+        """What the geoblock page says: {"blocked": true, "country": "FR", "region": ""}."""
+        given = await body(request, "blocked", "country", "region")
+        desk.place |= given
+        return reply(desk.place)
+
     async def set_fault(request: web.Request) -> web.Response:
         given = await body(request, "rate", "value", "count")
         numbers = {name: read(int, value) for name, value in given.items()}
@@ -276,7 +282,8 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     get, post, delete = web.get, web.post, web.delete
     return [
-        get("/state", state), get("/faults", list_faults), post("/mode", set_mode), post("/faults/{fault}", set_fault),
+        get("/state", state), get("/faults", list_faults), post("/mode", set_mode),
+        post("/geoblock", set_place), post("/faults/{fault}", set_fault),
         delete("/faults", clear_faults), post("/markets", add_market), post("/markets/{market}/level", set_level),
         post("/markets/{market}/trade", print_trade), post("/markets/{market}/tick", set_tick),
         post("/markets/{market}/status", set_status), post("/markets/{market}/resolve", resolve),

@@ -101,6 +101,7 @@ class Desk:
         self.exchange, self.seed = exchange, seed
         self.keys: dict[str, Key] = {}
         self.mode = "normal"
+        self.place: dict[str, object] = {"blocked": False, "ip": "127.0.0.1", "country": "", "region": ""}
         self.next_sweep = 0
         self.heartbeats_lost = 0
 

@@ -170,6 +170,9 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def version(request: web.Request) -> web.Response:
         return reply({"version": 2})
 
+    async def geoblock(request: web.Request) -> web.Response:
+        return reply(venue.desk.place)
+
     async def book_(request: web.Request) -> web.Response:
         return reply(book(*asked(request)))
 
@@ -246,6 +249,7 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
     get, post = web.get, web.post
     return [
         get("/", ok), get("/ok", ok), get("/time", time_), get("/version", version),
+        get("/api/geoblock", geoblock),
         get("/book", book_), post("/books", books), get("/price", price_), post("/prices", prices),
         get("/midpoint", midpoint), post("/midpoints", midpoints), get("/spread", spread_), post("/spreads", spreads),
         get("/last-trade-price", last_trade), post("/last-trades-prices", last_trades),

@@ -74,6 +74,7 @@ async def running(venue: LocalVenue, port: int = 0) -> AsyncIterator[dict[str, s
             "user_ws": f"ws://{at['rest']}/ws/user",
             "gamma": f"http://{at['gamma']}",
             "data": f"http://{at['data']}",
+            "geoblock": f"http://{at['rest']}/api/geoblock",
             "admin": f"http://{at['admin']}",
         }
     finally:

@@ -36,7 +36,8 @@ class Listener:
     custom: bool = False
     key: Key | None = None
     markets: set[str] | None = None
-    held: list[dict[str, Any]] = field(default_factory=list)  # events that are sent after the next one
+    transport: asyncio.BaseTransport | None = None
+    held: list[Any] = field(default_factory=list)  # events that are sent after the next one
 
     def put(self, said: Any) -> None:
         """Queue a frame; one that is too far behind is hung up on."""
@@ -92,12 +93,30 @@ class Streams:
                 event = wire.best_bid_ask(exchange, listing, outcome)
                 self._send([one for one in listeners if one.custom and event["asset_id"] in one.assets], event)
 
-    @staticmethod
-    def _send(listeners: list[Listener], event: dict[str, Any]) -> None:
+    def _send(self, listeners: list[Listener], event: dict[str, Any]) -> None:
         if listeners:
             text = orjson.dumps(event).decode()
             for one in listeners:
-                one.put(text)
+                self._tell(one, text)
+
+    def _tell(self, one: Listener, text: str) -> None:
+        """A market event to one listener, or what the faults make of it."""
+        faults = self.faults
+        if faults["drop_socket"].strikes() and isinstance(one.transport, asyncio.Transport):
+            one.transport.abort()
+            return
+        if faults["market_loss"].strikes():
+            return
+        waiting, one.held = one.held, []
+        if not waiting and (fault := faults["market_reorder"]).strikes():
+            one.held.append(text)
+            delay = (fault.value * NS_PER_MS or REORDER) / 1e9
+            asyncio.get_running_loop().call_later(delay, self._release, one)
+            return
+        for event in (text, *waiting):
+            one.put(event)
+            if faults["market_duplicate"].strikes():
+                one.put(event)
 
     def user_event(self, account: Account, subject: Order | Trade, what: str) -> None:
         """Tell an account's listeners of an order or a trade."""
@@ -143,7 +162,7 @@ class Streams:
     async def _serve(self, request: web.Request, group: set[Listener], on_frame: Any) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 22)
         await socket.prepare(request)
-        one = Listener()
+        one = Listener(transport=request.transport)
         group.add(one)
         sender = asyncio.create_task(_write(socket, one))
         try:

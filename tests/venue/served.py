@@ -1,4 +1,4 @@
-"""A local venue in a process of its own, as a user starts it, and people who trade there."""
+"""A local venue in a process of its own, as a user starts it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import pytest
-
-pytest.importorskip("aiohttp", reason="the venue extra is not installed")
 
 
 class Served:
@@ -53,34 +49,3 @@ def serve(*options: str) -> Iterator[Served]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
-
-
-@pytest.fixture(scope="module")
-def venue() -> Iterator[Served]:
-    """A venue without participants, whose fills settle in 0.2 s."""
-    with serve("--empty", "--settlement-ms", "200") as served:
-        yield served
-
-
-@pytest.fixture
-def start() -> Callable[..., Any]:
-    """Start another venue: `with start("--synth", "7") as served`."""
-    return serve
-
-
-@pytest.fixture(autouse=True)
-def _calm(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Faults and modes of a shared venue do not outlive their test."""
-    yield
-    if "venue" in request.fixturenames:
-        served = request.getfixturevalue("venue")
-        served.admin("/faults", "DELETE")
-        served.admin("/mode", mode="normal")
-
-
-@pytest.fixture
-def private_key(request: pytest.FixtureRequest) -> str:
-    """A key of the test's own: an account with 1000 pUSD."""
-    import hashlib
-
-    return "0x" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The desk over HTTP: FastAPI, bearer tokens, on loopback unless told otherwise."""

@@ -1,0 +1,339 @@
+"""Live panels for operators: ipywidgets over the desk's store, for JupyterLab and for the console in a browser.
+
+A panel reads the store again every second while its notebook has an event loop, and redraws what changed. Buttons
+call the same functions as the command line; who clicks is the person the process belongs to (see `cli.operator`).
+Everything from outside is escaped before it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+
+from polytraders import units
+from polytraders.api import views
+from polytraders.cli.operator import operator
+from polytraders.config import load_settings
+from polytraders.errors import PolytradersError
+from polytraders.store import desk as store
+from polytraders.store.sql import Database
+
+EVERY_S = 1.0
+_STYLE = """<style>
+.pt table {border-collapse: collapse; font: 13px system-ui, sans-serif; font-variant-numeric: tabular-nums}
+.pt th {text-align: left; font-weight: 500; opacity: .65; padding: 2px 14px 2px 0}
+.pt td {padding: 2px 14px 2px 0; vertical-align: top; white-space: nowrap}
+.pt td.n, .pt th.n {text-align: right}
+.pt .bad {color: #b91c1c; font-weight: 600} .pt .ok {color: #15803d} .pt .dim {opacity: .6}
+.pt .bar {display: inline-block; width: 160px; height: 9px; background: #8884; border-radius: 4px; overflow: hidden}
+.pt .bar i {display: block; height: 100%; background: #2563eb} .pt .bar i.hot {background: #b91c1c}
+</style>"""
+
+
+def html(body: str) -> str:
+    """A piece of page in the panels' style."""
+    return f"{_STYLE}<div class='pt'>{body}</div>"
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], empty: str) -> str:
+    """An HTML table: heading -> key of the row; a heading that ends in `#` is a number, right-aligned."""
+    rows = list(rows)
+    if not rows:
+        return html(f"<span class='dim'>{escape(empty)}</span>")
+
+    def cell(name: str, value: Any) -> str:
+        mark = " class='n'" if name.endswith("#") else ""
+        return f"<td{mark}>{escape('—' if value in (None, '') else str(value))}</td>"
+
+    head = "".join(f"<th{' class=n' if name.endswith('#') else ''}>{escape(name.rstrip('#'))}</th>" for name in columns)
+    lines = "".join(
+        "<tr>" + "".join(cell(name, row.get(key)) for name, key in columns.items()) + "</tr>" for row in rows
+    )
+    return html(f"<table><tr>{head}</tr>{lines}</table>")
+
+
+class Panel:
+    """A widget that keeps itself up to date.
+
+    draw: reads the store and changes the panel's children; called at once, after every click, and every EVERY_S.
+    """
+
+    def __init__(self, desk: Database, draw: Callable[[Database, int], None], box: widgets.Widget):
+        self.desk, self.box, self._draw = desk, box, draw
+        self.fault = widgets.HTML()
+        self.view = widgets.VBox([self.fault, box])
+        self.refresh()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return  # executed without a loop: one picture is enough
+        self._task = asyncio.ensure_future(self._keep())
+
+    def refresh(self, *_: Any) -> None:
+        """Draw again. What cannot be read is said, and the old picture is marked as old."""
+        try:
+            self._draw(self.desk, time.time_ns())
+            self.fault.value = ""
+        except PolytradersError as error:
+            self.fault.value = html(f"<span class='bad'>Not up to date: {escape(error.what)}</span>")
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            self.refresh()
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self.view)
+
+
+def _desk(url: str | None) -> Database:
+    return store.open_desk(url)
+
+
+class _Card:
+    """One trade intent with its two buttons."""
+
+    def __init__(self, one: dict[str, Any], answered: Callable[[str, str, str], None]):
+        self.id, self.shown = one["trade_intent_id"], one["shown_hash"]
+        self.text = widgets.HTML()
+        self.why = widgets.Text(placeholder="why not (for a rejection)", layout=widgets.Layout(width="260px"))
+        self.approve = widgets.Button(description="Approve", button_style="success", tooltip=self.id)
+        self.reject = widgets.Button(description="Reject", button_style="danger", tooltip=self.id)
+        self.approve.add_class("pt-approve")
+        self.reject.add_class("pt-reject")
+        self.approve.on_click(lambda _: answered("approve", self.id, self.shown))
+        self.reject.on_click(lambda _: answered("reject", self.id, self.why.value or "rejected at the desk"))
+        self.box = widgets.VBox(
+            [self.text, widgets.HBox([self.approve, self.reject, self.why])],
+            layout=widgets.Layout(border="1px solid #8886", padding="8px 12px", margin="6px 0"),
+        )
+
+    def show(self, one: dict[str, Any], now: int) -> None:
+        lines = [
+            f"<tr><td class='dim'>{escape(name)}</td><td style='white-space:normal'>{escape(value)}</td></tr>"
+            for name, value in views.intent_lines(one, now)
+        ]
+        self.text.value = html(f"<table>{''.join(lines)}</table>")
+
+
+def approvals(url: str | None = None, settings: str | None = None) -> Panel:
+    """What waits for an answer, each with its reason, edge and risk checks, and two buttons."""
+    desk, policy = _desk(url), load_settings(settings).approvals
+    said, cards = widgets.HTML(), widgets.VBox()
+    known: dict[str, _Card] = {}
+
+    def answered(what: str, id_: str, word: str) -> None:
+        try:
+            person = operator(desk, "approve")
+            if what == "approve":
+                answer = store.approve(desk, id_, person, "notebook", policy, shown=word)
+            else:
+                answer = store.reject(desk, id_, person, "notebook", word)
+            mood, text = ("ok" if answer.ok else "bad"), f"{id_}: {answer.status}. {answer.message} ({answer.code})"
+        except PolytradersError as error:
+            mood, text = "bad", str(error)
+        said.value = html(f"<span class='{mood} pt-said'>{escape(text)}</span>")
+        panel.refresh()
+
+    def draw(desk: Database, now: int) -> None:
+        store.expire(desk, now)
+        waiting = store.intents(desk)
+        for id_ in known.keys() - {one["trade_intent_id"] for one in waiting}:
+            del known[id_]
+        for one in waiting:
+            card = known.setdefault(one["trade_intent_id"], _Card(one, answered))
+            card.show(one, now)
+        children = tuple(known[one["trade_intent_id"]].box for one in waiting)
+        if children != cards.children or not children:
+            cards.children = children or (widgets.HTML(html("<span class='dim'>Nothing waits for an answer.</span>")),)
+
+    panel = Panel(desk, draw, widgets.VBox([said, cards]))
+    return panel
+
+
+def blotter(url: str | None = None, limit: int = 50) -> Panel:
+    """Orders and proposals with what they were judged on: p̂, q_exec, net edge, fill probability, book hash."""
+    orders, proposed = widgets.HTML(), widgets.HTML()
+    figures = {"p̂#": "p_hat", "q_exec#": "q_exec", "net edge bps#": "net_edge_bps", "P(fill)#": "p_fill"}
+
+    def draw(desk: Database, now: int) -> None:
+        head = {"run": "run_id", "market": "condition_id", "side": "side", "price#": "price", "size#": "size"}
+        tail = {"filled#": "filled", "average#": "average", "status": "status", "book": "book_hash"}
+        rows = [_short(row) for row in store.board(desk, "orders")]
+        orders.value = table(head | figures | tail, rows, "No run has an order on a book.")
+        rows = []
+        for one in store.intents(desk, (), limit=limit):
+            order = one["document"]["intent"] or {}
+            row = {
+                **one["figures"], "made": units.iso_utc(one["created_ns"])[11:19], "id": one["trade_intent_id"],
+                "condition_id": one["condition_id"], "side": f"{one['side']} {one['outcome']}".strip(),
+                "price": order.get("limit_price"), "size": order.get("size_shares"), "status": one["status"],
+                "code": one["code"], "book_hash": one["document"]["book_hash"],
+            }  # fmt: skip
+            rows.append(_short(row))
+        columns = {"made": "made", "market": "condition_id", "side": "side", "price#": "price", "size#": "size"}
+        columns |= figures | {"status": "status", "code": "code", "book": "book_hash"}
+        proposed.value = table(columns, rows, "Nothing was proposed yet.")
+
+    title = widgets.HTML(html("<b>Orders</b>")), widgets.HTML(html("<b>Proposals, newest first</b>"))
+    return Panel(_desk(url), draw, widgets.VBox([title[0], orders, title[1], proposed]))
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Long hexadecimal names cut to what a person compares."""
+    return {k: f"{v[:10]}…" if isinstance(v, str) and len(v) >= 40 else v for k, v in row.items()}
+
+
+def risk(url: str | None = None) -> Panel:
+    """Limits by how close they are to their breach, kill switches with their buttons, overrides in force."""
+    limits, armed, changed, said = widgets.HTML(), widgets.VBox(), widgets.HTML(), widgets.HTML()
+    reason = widgets.Text(placeholder="why", layout=widgets.Layout(width="320px"))
+    stop = widgets.Button(description="Stop everything", button_style="danger", tooltip="Arm the global kill switch")
+    stop.add_class("pt-stop")
+    desk = _desk(url)
+
+    def told(do: Callable[[Any], Any]) -> None:
+        try:
+            answer = do(operator(desk, "risk"))
+            mood, text = ("ok" if answer.ok else "bad"), f"{answer.message} ({answer.code})"
+        except PolytradersError as error:
+            mood, text = "bad", str(error)
+        said.value = html(f"<span class='{mood} pt-said'>{escape(text)}</span>")
+        panel.refresh()
+
+    stop.on_click(lambda _: told(lambda who: store.arm(desk, "global", None, who, "notebook", reason.value)))
+    drawn: list[str] = []
+
+    def row(one: dict[str, Any]) -> widgets.HBox:
+        target = f" {one['target']}" if one["target"] else ""
+        asked = f", asked to clear by {', '.join(a['id'] for a in one['asked_to_clear'])}" * bool(one["asked_to_clear"])
+        text = f"{one['scope']}{target}: {one['reason']} ({one['trigger']}, {str(one['armed_at'])[:19]}Z{asked})"
+        button = widgets.Button(description="Clear")
+        clear = store.clear
+        button.on_click(lambda _: told(lambda who: clear(desk, one["switch_id"], who, "notebook", reason.value)))
+        return widgets.HBox([widgets.HTML(html(f"<span class='bad'>ON</span> {escape(text)}")), button])
+
+    def draw(desk: Database, now: int) -> None:
+        limits.value = _bars(store.utilisation(desk))
+        on = store.switches(desk, armed=True)
+        if (key := [repr(one) for one in on]) != drawn or not armed.children:
+            drawn[:] = key
+            none = widgets.HTML(html("<span class='ok'>No kill switch is on.</span>"))
+            armed.children = tuple(row(one) for one in on) or (none,)
+        columns = {"bot": "bot_id", "parameter": "name", "was#": "was", "is#": "is", "until": "until", "by": "by"}
+        rows = [
+            {
+                "bot_id": one["bot_id"], "name": one["after"]["name"], "was": one["before"]["value"],
+                "is": one["after"]["value"], "until": one["expires_at"][:19], "by": one["requested_by"]["id"],
+            }
+            for one in store.overrides(desk, active=True)
+        ]  # fmt: skip
+        changed.value = table(columns, rows, "No limit is changed.")
+
+    buttons = widgets.HBox([stop, reason])
+    panel = Panel(desk, draw, widgets.VBox([limits, buttons, said, armed, changed]))
+    return panel
+
+
+def _bars(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return html("<span class='dim'>No run told of a limit.</span>")
+    lines = []
+    for row in rows:
+        used = Decimal(row["used"])
+        hot = " class=hot" if used >= Decimal("0.8") else ""
+        breach = "" if row["breach_s"] is None else "breached" if used >= 1 else f"in {row['breach_s']} s at this pace"
+        lines.append(
+            f"<tr><td>{escape(str(row['name']))}</td>"
+            f"<td><span class=bar><i{hot} style='width:{min(100, int(used * 100))}%'></i></span></td>"
+            f"<td class=n>{used * 100:.1f} %</td><td class=n>{escape(str(row['observed']))} of "
+            f"{escape(str(row['limit']))} {escape(str(row.get('unit', '')))}</td><td class=bad>{breach}</td></tr>"
+        )
+    return html(f"<table>{''.join(lines)}</table>")
+
+
+def positions(url: str | None = None) -> Panel:
+    """What the runs hold, what it is worth, and how far it is on its way to cash."""
+    account, held = widgets.HTML(), widgets.HTML()
+
+    def draw(desk: Database, now: int) -> None:
+        rows = [
+            {"run": row["run_id"], "what": name, "value": value}
+            for row in store.board(desk, "account")
+            for name, value in row.items()
+            if name not in ("run_id", "name", "seen_ns")
+        ]
+        account.value = table({"run": "run", "account": "what", "pUSD#": "value"}, rows, "No run told of its account.")
+        columns = {
+            "run": "run_id", "market": "condition_id", "outcome": "outcome", "shares#": "size_shares",
+            "cost#": "cost_pusd", "value#": "value_pusd", "mark#": "mark_price", "unrealised#": "unrealised_pnl_pusd",
+            "realised#": "realised_pnl_pusd", "fees#": "fees_pusd", "settlement": "settlement",
+        }  # fmt: skip
+        rows = [_short(row) for row in store.board(desk, "positions")]
+        total = sum((_money(row.get("value_pusd")) for row in rows), Decimal(0))
+        held.value = table(columns, [*rows, {"run_id": "total", "value_pusd": total}] if rows else [], "No positions.")
+
+    return Panel(_desk(url), draw, widgets.VBox([account, held]))
+
+
+def _money(value: Any) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return Decimal(0)
+
+
+def health(url: str | None = None) -> Panel:
+    """Is everything alive: runs, feeds, logs, bots; and what happened last."""
+    state, runs, parts, bots, last = (widgets.HTML() for _ in range(5))
+
+    def draw(desk: Database, now: int) -> None:
+        seen = views.health_view(desk, now)
+        mood = "ok" if seen["status"] == "ok" else "bad"
+        state.value = html(f"<b class='{mood} pt-health'>{escape(seen['status'])}</b>")
+        rows = [
+            row
+            | {
+                "heard": f"{(now - row['heartbeat_ns']) / units.NS_PER_S:.0f} s",
+                "lives": "yes" if row["alive"] else "NO",
+            }
+            for row in store.runs(desk, now)
+        ]
+        columns = {"run": "run_id", "mode": "mode", "strategy": "strategy_id", "portfolio": "portfolio_id"}
+        columns |= {"state": "state", "alive": "lives", "heard#": "heard"}
+        runs.value = table(columns, rows, "No run has been here yet.")
+        rows = [
+            row | {"works": "yes" if row.get("up") else "NO", "said": _ago(row.get("last_ns"), now)}
+            for row in store.board(desk, "health")
+        ]
+        columns = {"run": "run_id", "part": "name", "works": "works", "last message#": "said", "errors#": "errors"}
+        parts.value = table(columns, rows, "No run told of its parts.")
+        columns = {
+            "bot": "bot_id", "status": "status", "decisions/min#": "decisions_last_minute",
+            "errors/min#": "errors_last_minute", "p99 µs#": "latency_p99_us", "reason": "reason_code",
+        }  # fmt: skip
+        bots.value = table(columns, store.board(desk, "bots"), "No run told of its bots.")
+        end = store.last_seq(desk)
+        rows = [
+            {
+                "at": units.iso_utc(action.ts_ns)[:19], "what": str(action.kind), "who": action.actor.id,
+                "subject": action.subject, "code": action.payload.get("code"),
+            }
+            for action in reversed(store.since(desk, max(0, end - 15)))
+        ]  # fmt: skip
+        columns = {"at": "at", "what": "what", "who": "who", "subject": "subject", "code": "code"}
+        last.value = table(columns, rows, "Nothing has happened yet.")
+
+    return Panel(_desk(url), draw, widgets.VBox([state, runs, parts, bots, last]))
+
+
+def _ago(ns: Any, now: int) -> str | None:
+    return None if not ns else f"{(now - int(ns)) / units.NS_PER_S:.0f} s"

@@ -1,0 +1,183 @@
+"""What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
+
+A run publishes; people read. What matters later stands in the run's log and in the actions.
+
+Topics and their documents (money, prices and sizes as text in pUSD and shares):
+
+=========  ====================  ==================================================================================
+topic      name                  document
+=========  ====================  ==================================================================================
+account    account               equity, cash, reserved, marked, realised, fees, rebates, pnl_day, drawdown ...
+positions  condition_id:YES      a contracts.Position
+orders     order key             trade_intent_id, condition_id, outcome, side, price, size, filled, average, status,
+                                 p_hat, q_exec, net_edge_bps, p_fill, book_hash
+health     part (feed, log ...)  up, since_ns, last_ns, errors
+bots       bot id                a contracts.BotHealth
+limits     name                  observed, limit, unit, scope, slope_per_s (of observed, when known)
+markets    condition_id          slug, question, status, in_scope, bid, ask, volume, quality, closes_at
+=========  ====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from polytraders import units
+from polytraders.errors import UsageError
+from polytraders.store.desk.journal import clock
+from polytraders.store.sql import Database
+
+TOPICS = ("account", "positions", "orders", "health", "bots", "limits", "markets")
+STATES = ("starting", "running", "halted", "stopping", "stopped", "failed")
+ALIVE_NS = 10 * units.NS_PER_S
+"""A run that has not been heard of for longer is called silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Best prices of one token as a run sees them."""
+
+    condition_id: str
+    outcome: str  # YES | NO
+    bid: int | None  # pips
+    ask: int | None
+    book_hash: str
+    ts_ns: int
+
+
+def put_run(
+    desk: Database,
+    run_id: str,
+    *,
+    mode: str,
+    strategy_id: str,
+    portfolio_id: str,
+    state: str = "starting",
+    now: int | None = None,
+    document: Mapping[str, Any] | None = None,
+) -> None:
+    """Say that a run begins (or begins again)."""
+    now = clock(now)
+    row = {
+        "run_id": run_id,
+        "mode": mode,
+        "strategy_id": strategy_id,
+        "portfolio_id": portfolio_id,
+        "state": state,
+        "started_ns": now,
+        "heartbeat_ns": now,
+        "document": _json(document or {}),
+    }
+    with desk.write() as tx:
+        tx.upsert("runs", ["run_id"], [row])
+
+
+def heartbeat(
+    desk: Database,
+    run_id: str,
+    now: int | None = None,
+    *,
+    state: str | None = None,
+    document: Mapping[str, Any] | None = None,
+    quotes: Iterable[Quote] = (),
+    topics: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> None:
+    """Say that a run lives, with whatever it has to tell, in one transaction.
+
+    Parameters
+    ----------
+    quotes: best prices of the markets that have open trade intents (others are welcome).
+    topics: topic -> name -> document; a topic that is given replaces what the run had there.
+
+    Raises UsageError for a run that never began or an unknown topic.
+    """
+    now = clock(now)
+    values: dict[str, Any] = {"heartbeat_ns": now}
+    values |= {"state": state} if state is not None else {}
+    values |= {"document": _json(document)} if document is not None else {}
+    unknown = set(topics or ()) - set(TOPICS)
+    if unknown or (state is not None and state not in STATES):
+        raise UsageError(
+            f"the board has no {', '.join(sorted(unknown)) or state}", rule=f"topics: {', '.join(TOPICS)}; "
+            f"states: {', '.join(STATES)}",
+        )  # fmt: skip
+    with desk.write() as tx:
+        sets = ", ".join(f"{name} = :{name}" for name in values)
+        if not tx.run(f"UPDATE runs SET {sets} WHERE run_id = :run_id", {**values, "run_id": run_id}):
+            raise UsageError("no run of this id has begun", where=run_id, mend="put_run first")
+        rows = [
+            {
+                "run_id": run_id, "condition_id": quote.condition_id, "outcome": quote.outcome, "bid": quote.bid,
+                "ask": quote.ask, "book_hash": quote.book_hash, "ts_ns": quote.ts_ns,
+            }
+            for quote in quotes
+        ]  # fmt: skip
+        tx.upsert("quotes", ["run_id", "condition_id", "outcome"], rows)
+        for topic, documents in (topics or {}).items():
+            tx.run("DELETE FROM board WHERE run_id = :run_id AND topic = :topic", {"run_id": run_id, "topic": topic})
+            tx.insert(
+                "board",
+                [
+                    {"run_id": run_id, "topic": topic, "name": name, "ts_ns": now, "document": _json(document)}
+                    for name, document in documents.items()
+                ],
+            )
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return orjson.dumps(dict(document), option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def runs(desk: Database, now: int | None = None) -> list[dict[str, Any]]:
+    """Every run the desk knows, newest first; `alive` says whether it was heard of within ALIVE_NS."""
+    now = clock(now)
+    with desk.read() as tx:
+        rows = tx.rows("SELECT * FROM runs ORDER BY started_ns DESC, run_id")
+    return [
+        row
+        | {
+            "document": orjson.loads(row["document"]),
+            "alive": row["state"] not in ("stopped", "failed") and now - row["heartbeat_ns"] <= ALIVE_NS,
+        }
+        for row in rows
+    ]
+
+
+def board(desk: Database, topic: str, run_id: str | None = None) -> list[dict[str, Any]]:
+    """What runs published under a topic: run_id, name, ts_ns and the document's own fields."""
+    if topic not in TOPICS:
+        raise UsageError(f"the board has no {topic}", rule="topics: " + ", ".join(TOPICS))
+    where, values = "topic = :topic", {"topic": topic}
+    if run_id is not None:
+        where, values = f"{where} AND run_id = :run_id", {**values, "run_id": run_id}
+    with desk.read() as tx:
+        rows = tx.rows(f"SELECT * FROM board WHERE {where} ORDER BY run_id, name", **values)
+    return [
+        orjson.loads(row["document"]) | {"run_id": row["run_id"], "name": row["name"], "seen_ns": row["ts_ns"]}
+        for row in rows
+    ]
+
+
+def utilisation(desk: Database, run_id: str | None = None) -> list[dict[str, Any]]:
+    """Limits by how much of each is used, the closest to its breach first: `used` (share), `breach_s` (s, or None).
+
+    breach_s is what is left divided by the slope the run gave; None when it gave none or the limit recedes.
+    """
+    told = []
+    for row in board(desk, "limits", run_id):
+        observed, limit = Decimal(str(row["observed"])), Decimal(str(row["limit"]))
+        slope = Decimal(str(row.get("slope_per_s") or 0))
+        left = limit - observed
+        told.append(
+            row
+            | {
+                "used": f"{observed / limit:.4f}" if limit else ("1.0000" if observed else "0.0000"),
+                "breach_s": 0 if left <= 0 else int(left / slope) if slope > 0 else None,
+            }
+        )
+    return sorted(told, key=lambda row: (-Decimal(row["used"]), row["run_id"], row["name"]))

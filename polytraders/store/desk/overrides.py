@@ -1,0 +1,181 @@
+"""Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
+
+Invariants
+    O1  none is granted while any kill switch is armed, beyond the parameter's hard limit, for more than
+        MOST_OVERRIDE_S, or where the bot's spec does not say that its limits may be changed
+    O2  one person gets at most MOST_IN_AN_HOUR in any hour
+    O3  it ends by itself; ending it early is as audited as granting it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from polytraders import units
+from polytraders.bots import load_bot, resolve_bot
+from polytraders.config import Settings
+from polytraders.contracts import MOST_OVERRIDE_S, Actor, Override, ParameterValue, at
+from polytraders.errors import ConfigError, UsageError
+from polytraders.store.desk.answers import Answer, refuse
+from polytraders.store.desk.journal import SYSTEM, Entry, Kind, Write, append, clock, head
+from polytraders.store.sql import Database
+
+MOST_IN_AN_HOUR = 3
+"""Overrides one person may ask for: the third is granted, the fourth is not."""
+
+
+def override(
+    desk: Database,
+    settings: Settings,
+    bot: str,
+    parameter: str,
+    value: str,
+    ttl_s: int,
+    actor: Actor,
+    channel: str,
+    reason: str,
+    now: int | None = None,
+    *,
+    portfolio_id: str | None = None,
+    strategy_id: str | None = None,
+    condition_id: str | None = None,
+) -> Answer:
+    """Change one parameter for `ttl_s` seconds, everywhere or only in a portfolio, for a strategy, in a market.
+
+    Refused with GOV_OVERRIDE_DURING_HALT, _TOO_MANY or _REFUSED; `details["why"]` says what of O1 it breaks.
+    Raises UsageError for an unknown bot or parameter, ConfigError for what is no such value.
+    """
+    now, bot_id = clock(now), resolve_bot(bot)
+    spec, config = load_bot(bot_id).spec, settings.bot(bot_id)
+    known = spec.parameter(parameter)
+    before = config.values[parameter]
+    why = ""
+    if not reason.strip():
+        why = "an override says why"
+    elif not 0 < ttl_s <= MOST_OVERRIDE_S:
+        why = f"it ends after at most {MOST_OVERRIDE_S} s"
+    elif actor.kind != "operator":
+        why = "only a person may ask"
+    elif known.unit == "flag" or known.warning is None:
+        why = f"{parameter} is a flag and has no limits"
+    elif "may be" not in spec.runbook.human_override:
+        why = f"the spec of {bot_id} says: {spec.runbook.human_override}"
+    elif known.text(value) == before:
+        why = f"{parameter} stands at {before} already"
+    else:
+        try:
+            known.check(value)
+        except ConfigError as error:
+            why = error.what
+    subject = f"{bot_id}.{parameter}"
+    with desk.write() as tx:
+
+        def no(code: str, **details: Any) -> Answer:
+            return refuse(tx, now, actor, channel, Kind.OVERRIDE, subject, code, "refused", **details)
+
+        armed = tx.value("SELECT count(*) FROM switches WHERE state = 'armed'")
+        if armed:
+            return no("GOV_OVERRIDE_DURING_HALT", armed=armed)
+        if why:
+            return no("GOV_OVERRIDE_REFUSED", why=why)
+        asked = tx.value(
+            "SELECT count(*) FROM overrides WHERE actor = :actor AND ts_ns > :after",
+            actor=actor.id,
+            after=now - 3600 * units.NS_PER_S,
+        )
+        if asked >= MOST_IN_AN_HOUR:
+            return no("GOV_OVERRIDE_TOO_MANY", within_the_hour=asked)
+        id_ = f"OVR-{head(tx)[0] + 1:06d}"
+        document = Override(
+            **at(now),
+            override_id=id_,
+            bot_id=bot_id,
+            before=_parameter(known, before),
+            after=_parameter(known, known.text(value)),
+            portfolio_id=portfolio_id,
+            strategy_id=strategy_id,
+            condition_id=condition_id,
+            requested_by=actor,
+            reason_code="GOV_OVERRIDE_GRANTED",
+            justification=reason,
+            expires_at=units.iso_utc(now + ttl_s * units.NS_PER_S),
+            state="active",
+        )
+        values = {
+            "bot_id": bot_id,
+            "parameter": parameter,
+            "actor": actor.id,
+            "state": "active",
+            "ts_ns": now,
+            "expires_ns": now + ttl_s * units.NS_PER_S,
+            "document": document.to_json().decode(),
+        }
+        payload = {
+            "code": "GOV_OVERRIDE_GRANTED", "bot_id": bot_id, "parameter": parameter, "before": before,
+            "after": known.text(value), "ttl_s": ttl_s, "reason": reason, "portfolio_id": portfolio_id,
+            "strategy_id": strategy_id, "condition_id": condition_id,
+        }  # fmt: skip
+        seq = append(
+            tx, now, Entry(Kind.OVERRIDE, actor, channel, id_, payload, "", [Write("overrides", (id_,), values, True)])
+        )
+        return Answer(True, "GOV_OVERRIDE_GRANTED", id_, "active", seq, {"warned": asked + 1 >= MOST_IN_AN_HOUR})
+
+
+def _parameter(known: Any, value: str) -> ParameterValue:
+    shown = {
+        name: None if level is None else known.text(level)
+        for name, level in (("default", known.default), ("warning", known.warning), ("hard", known.hard))
+    }
+    return ParameterValue(name=known.name, unit=known.unit, value=value, direction=known.direction, **shown)
+
+
+def end_override(
+    desk: Database, override_id: str, actor: Actor, channel: str, reason: str, now: int | None = None
+) -> Answer:
+    """End an override before its time. Raises UsageError when there is none of this id."""
+    now = clock(now)
+    with desk.write() as tx:
+        row = tx.row("SELECT * FROM overrides WHERE override_id = :id", id=override_id)
+        if row is None:
+            raise UsageError("no override has this id", where=override_id, mend="polytraders override list")
+        if row["state"] != "active":
+            return Answer(True, "GOV_OVERRIDE_ENDED", override_id, row["state"])
+        seq = append(tx, now, _ended(row, actor, channel, "revoked", reason))
+        return Answer(True, "GOV_OVERRIDE_ENDED", override_id, "revoked", seq)
+
+
+def expire_overrides(desk: Database, now: int | None = None) -> list[str]:
+    """End every override whose time is over; their ids."""
+    now = clock(now)
+    due = "FROM overrides WHERE state = 'active' AND expires_ns <= :now"
+    with desk.read() as tx:
+        if not tx.value(f"SELECT count(*) {due}", now=now):
+            return []
+    with desk.write() as tx:
+        rows = tx.rows(f"SELECT * {due} ORDER BY override_id", now=now)
+        append(tx, now, *(_ended(row, SYSTEM, "policy", "expired", "its time is over") for row in rows))
+    return [row["override_id"] for row in rows]
+
+
+def _ended(row: dict[str, Any], actor: Actor, channel: str, state: str, reason: str) -> Entry:
+    before = Override.model_validate_json(row["document"])
+    revoked = actor if state == "revoked" else None
+    document = before.model_copy(update={"state": state, "revoked_by": revoked})
+    payload = {
+        "code": "GOV_OVERRIDE_ENDED", "bot_id": row["bot_id"], "parameter": row["parameter"],
+        "after": before.before.value, "reason": reason,
+    }  # fmt: skip
+    values = {"state": state, "document": document.to_json().decode()}
+    return Entry(
+        Kind.OVERRIDE_END, actor, channel, row["override_id"], payload, "",
+        [Write("overrides", (row["override_id"],), values)],
+    )  # fmt: skip
+
+
+def overrides(desk: Database, *, active: bool = False) -> list[dict[str, Any]]:
+    """Overrides (or those in force), newest first: each the Override."""
+    where = "WHERE state = 'active'" if active else ""
+    with desk.read() as tx:
+        return [orjson.loads(r["document"]) for r in tx.rows(f"SELECT * FROM overrides {where} ORDER BY ts_ns DESC")]

@@ -1,0 +1,1 @@
+"""Polymarket: its hosts, markets, rules and streams, and the port through which a run trades there."""

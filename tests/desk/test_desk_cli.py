@@ -1,0 +1,189 @@
+"""The desk on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from desk_cases import ANN, MARKET, RUN, S, made
+from typer.testing import CliRunner
+
+from polytraders.cli import app
+from polytraders.errors import UsageError
+from polytraders.store.desk import Quote, arm, heartbeat, intent, open_desk, propose, put_run
+from polytraders.store.desk.access import create_token
+
+ID = made().intent.trade_intent_id
+
+
+@pytest.fixture
+def here(home):
+    desk = open_desk()
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def waiting(here):
+    """One trade intent made just now, by a run that lives."""
+    now = time.time_ns()
+    propose(here, [made(now=now)], now)
+    put_run(here, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=now)
+    market = {"slug": "will-it-rain", "status": "OPEN", "in_scope": True, "bid": "0.51", "ask": "0.52"}
+    topics = {
+        "account": {"account": {"equity": "1003.5", "cash": "900"}},
+        "markets": {MARKET: market},
+        "limits": {"exposure": {"observed": "103", "limit": "200", "unit": "pUSD"}},
+    }
+    heartbeat(here, RUN, now, state="running", topics=topics)
+    return here
+
+
+def call(*arguments, code=0, **environment):
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", **environment})
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def told(*arguments, code=0, **environment):
+    return json.loads(call(*arguments, "--json", code=code, **environment))
+
+
+def test_a_trade_intent_is_listed_shown_and_approved(waiting):
+    assert ID in call("intents", "list")
+    shown = call("intents", "show", ID[:16])
+    for line in ("Edge:         +800 bps (model 0.6, market 0.52)", "Size:         10 shares, 5.2 pUSD", "all passed"):
+        assert line in shown
+    answer = told("intents", "approve", ID, "--comment", "fine")
+    assert answer["ok"] and answer["status"] == "APPROVED"
+    assert "nothing waits" in call("intents", "list")
+    assert told("intents", "list", "--all")["intents"][0]["status"] == "APPROVED"
+
+
+def test_a_rejection_and_what_comes_after_it(waiting):
+    assert told("intents", "reject", ID, "--reason", "not today")["status"] == "REJECTED"
+    refused = told("intents", "approve", ID, code=1)
+    assert refused["code"] == "GOV_APPROVAL_NOT_PENDING" and not refused["ok"]
+    assert "Somebody or something else answered first." in call("intents", "approve", ID, code=1)
+
+
+def test_an_approval_may_name_the_hash_it_saw(waiting):
+    assert told("intents", "approve", ID, "--hash", "00" * 32, code=1)["code"] == "GOV_APPROVAL_HASH_MISMATCH"
+    shown = told("intents", "show", ID)["shown_hash"]
+    assert told("intents", "approve", ID, "--hash", shown)["ok"]
+
+
+def test_old_intents_are_expired_by_looking_and_by_hand(here):
+    old = time.time_ns() - 61 * S
+    propose(here, [made(1, now=old), made(2, now=old)], old)
+    assert len(told("intents", "expire")["expired"]) == 2
+    assert told("intents", "expire")["expired"] == []
+    assert told("intents", "list")["intents"] == []
+
+
+def test_the_status_says_what_runs_and_what_waits(waiting):
+    said = call("status")
+    for words in (RUN, "equity 1003.5", "waiting for an answer: 1", "limit exposure: 103 of 200 pUSD"):
+        assert words in said
+    assert "will-it-rain" in call("universe")
+    assert told("universe")["markets"][0]["in_scope"] is True
+
+
+def test_a_kill_switch_is_armed_listed_and_cleared(waiting):
+    with pytest.raises(UsageError, match="says why"):
+        call("kill-switches", "arm", "global")
+    assert told("kill-switches", "arm", "market", MARKET, "--reason", "odd price")["details"]["rejected"] == [ID]
+    assert "ARMED market" in call("status", code=1)
+    assert "odd price" in call("kill-switches", "list", "--armed")
+    assert told("kill-switches", "clear", f"market:{MARKET}", "--reason", "fine again")["status"] == "clear"
+    assert told("kill-switches", "list", "--armed")["switches"] == []
+
+
+def test_a_switch_is_cleared_by_the_name_of_what_armed_it_and_the_global_one_by_two(waiting):
+    actor = ANN.model_copy(update={"kind": "system", "id": RUN})
+    arm(waiting, "global", None, actor, "run", "15.2 %", trigger="drawdown_total", code="RISK_DRAWDOWN_BREACH")
+    assert told("kill-switches", "clear", "DRAWDOWN_TOTAL", "--reason", "looked at it")["status"] == "armed"
+    _, token = create_token(waiting, "ben", ["risk"], ANN)
+    done = told("kill-switches", "clear", "global", "--reason", "me too", POLYTRADERS_TOKEN=token)
+    assert done["status"] == "clear"
+
+
+def test_a_token_says_who_answers_and_must_have_the_scope(waiting):
+    _, reader = create_token(waiting, "ben", ["read"], ANN)
+    with pytest.raises(UsageError, match="does not open") as refused:
+        call("intents", "approve", ID, POLYTRADERS_TOKEN=reader)
+    assert reader not in str(refused.value)
+    _, approver = create_token(waiting, "ben", ["approve"], ANN)
+    assert told("intents", "approve", ID, POLYTRADERS_TOKEN=approver)["ok"]
+    assert intent(waiting, ID)["answers"][0]["actor"]["id"] == "ben"
+
+
+def test_an_override_is_granted_listed_and_ended(waiting):
+    what = ("override", "grant", "risk.portfolioguard.max_market_pusd", "1500", "--reason", "deep today")
+    granted = told(*what, "--settings", "settings.ini")
+    assert granted["ok"] and "max_market_pusd" in call("override", "list")
+    assert told("override", "end", granted["subject"])["status"] == "revoked"
+    assert "no limit is changed" in call("override", "list")
+    told("kill-switches", "arm", "global", "--reason", "drill")
+    assert told(*what, "--settings", "settings.ini", code=1)["code"] == "GOV_OVERRIDE_DURING_HALT"
+
+
+def test_tokens_are_made_listed_and_revoked_and_never_shown_again(here):
+    made_one = told("tokens", "create", "ann", "--scope", "read", "--scope", "approve")
+    listed = call("tokens", "list", "--json")
+    assert made_one["token_id"] in listed and made_one["token"] not in listed
+    assert made_one["token"].rpartition("_")[2] not in listed
+    assert told("tokens", "revoke", made_one["token_id"])["revoked"] is True
+    assert told("tokens", "revoke", made_one["token_id"])["revoked"] is False
+    with pytest.raises(UsageError, match="scopes"):
+        call("tokens", "create", "ann", "--scope", "everything")
+
+
+def test_the_database_is_made_checked_and_rebuilt(home):
+    assert told("db", "init")["version_before"] == 0
+    assert told("db", "init")["version_before"] == told("db", "upgrade")["version"]
+    assert "intact" in call("db", "check")
+    with open_desk() as desk:
+        propose(desk, [made()])
+    with sqlite3.connect(home / "desk.sqlite") as file:
+        file.execute("UPDATE trade_intents SET status = 'APPROVED'")
+    file.close()
+    found = told("db", "check", code=5)
+    assert found["faults"][0]["kind"] == "table" and ID in found["faults"][0]["where"]
+    assert told("db", "rebuild")["tables"]["trade_intents"] == 1
+    assert told("db", "check")["ok"]
+
+
+def test_rebuild_projects_every_run_again(home, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "store"))
+    from tiny_run import RUN_ID, write_run
+
+    from polytraders.store.envelopes import store_path, verify_chain
+
+    write_run(home / "runs" / RUN_ID)
+    done = told("db", "rebuild")
+    assert done["runs"][RUN_ID] > 0 and verify_chain(store_path(), RUN_ID).ok
+
+
+def test_the_report_of_the_day_counts_what_happened(waiting):
+    told("intents", "approve", ID)
+    told("intents", "approve", "ti_", code=0)
+    day = told("report", "--today")
+    assert day["intents"]["proposed"] == 1 and day["intents"]["by_status"] == {"APPROVED": 1}
+    assert day["accounts"][RUN]["equity"] == "1003.5"
+    assert "trade intents: 1 (1 approved)" in call("report", "--today")
+    assert told("report", "--day", "2020-01-01")["intents"]["proposed"] == 0
+    with pytest.raises(UsageError, match="is no day"):
+        call("report", "--day", "yesterday")
+
+
+def test_a_quote_that_moved_voids_on_the_terminal_too(waiting):
+    now = time.time_ns()
+    heartbeat(waiting, RUN, now, quotes=[Quote(MARKET, "YES", 5900, 6000, "", now)])
+    assert told("intents", "approve", ID, code=1)["code"] == "GOV_APPROVAL_PRICE_MOVED"
+    assert told("intents", "show", ID)["status"] == "VOID"
