@@ -238,7 +238,7 @@ def test_it_writes_the_list_its_cells_and_the_flag_and_nothing_else(seed):
         own = (s.OPPORTUNITY, oq.SCORED_AT, oq.ENTRY)
         rest = [i for i in range(s.N_FEATURES) if i not in own]
         assert np.array_equal(before.x[rest], markets[k].x[rest])
-        assert all(money[name] == account[name] for name in money.dtype.names if name != "x")
+        assert all(np.array_equal(money[name], account[name]) for name in money.dtype.names if name != "x")
 
 
 def test_compiled_and_plain_python_agree_to_the_bit_over_whole_stories():
