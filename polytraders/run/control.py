@@ -8,6 +8,8 @@ Invariants
     M1  an action of the mailbox is heard once: the seq of the last one is in the log with the row it became
     M2  an approval carries the hash of what was shown; the step holds it against its own proposal
     M3  while the desk cannot be reached nothing new is approved: proposals expire
+    M4  a switch stops what its scope names and no more, and clearing it takes back no other (`run.switches`)
+    M5  a live run that stops itself says so on the desk, as a switch of its strategy: a person clears that one
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polytraders import units
-from polytraders.reasons import by_number
+from polytraders.reasons import Code, by_number
 from polytraders.rows import (
     POST_ONLY,
     REDUCE_ONLY,
@@ -31,10 +33,12 @@ from polytraders.rows import (
     EventKind,
     OrderType,
     Outcome,
+    Scope,
     Side,
     Verdict,
 )
 from polytraders.run.live import Runner, rows_of
+from polytraders.run.switches import Switches, whole_run
 from polytraders.store.ids import intent_id
 from polytraders.units import NS_PER_MS, ONE
 
@@ -49,7 +53,26 @@ BEAT = 1.0
 """s between two reports of the run to the desk."""
 MAILBOX = "mailbox"
 """Name under which the log keeps the seq of the last action that was heard."""
+SWITCHES = "switches"
+"""Name under which the log keeps the desk's switches that hold in this run."""
 LOW_31 = (1 << 31) - 1
+TRIGGERS = {
+    Code.RISK_DRAWDOWN_BREACH: "drawdown_intraday",
+    Code.RISK_DAILY_LOSS_BREACH: "daily_loss",
+    Code.RISK_TOTAL_DRAWDOWN_BREACH: "drawdown_total",
+    Code.RISK_REJECT_RATE_BREACH: "reject_rate",
+    Code.RISK_FEED_LOST: "feed_loss",
+}
+"""Code of a latch -> trigger of the desk's switch; any other: api_errors."""
+EXITS = {
+    Code.EXEC_EXIT_TAKE_PROFIT: "take_profit",
+    Code.EXEC_EXIT_STOP_LOSS: "stop_loss",
+    Code.EXEC_EXIT_TIME: "time_exit",
+    Code.EXEC_EXIT_LIQUIDITY: "liquidity",
+    Code.EXEC_EXIT_FORCED: "portfolio",
+    Code.EXEC_EXIT_UNWIND: "portfolio",
+}
+"""Cause of an exit that the system proposes -> trigger of its trade intent; any other order that closes: strategy."""
 _MODES = {0: "off", 1: "shadow", 2: "advisory", 3: "enforced", 4: "quarantine"}
 
 
@@ -71,6 +94,12 @@ class Control:
         self.strategy = launched.manifest["strategy"]
         self.proposals: dict[int, tuple[int, int]] = {}  # corr -> (market, hash) of what people were asked
         self.failures = 0
+        self._clusters: dict[str, frozenset[str] | None] = {}
+        self.switches = Switches(
+            settings.portfolio.id, self.strategy, [info.condition_id for info in self.infos],
+            [bot["bot_id"] for bot in self.bots], self._clusters.get, launched.notes.get(SWITCHES),
+        )  # fmt: skip
+        self._latched = bool(launched.step.state.account[0]["halted"])
         self._work: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "desk")
         self._runner: Runner | None = None
@@ -91,6 +120,10 @@ class Control:
         """Take part in a run. Before `Runner.run`."""
         self._runner = runner
         runner.observe = self.observe
+        runner.tripped = self._tripped
+        for switch in self.api.switches(self.desk, armed=True):  # before anything else is heard
+            self._learn(switch["scope"], switch["target"])
+            self._arm(switch["switch_id"], switch["scope"], switch["target"], "was on already")
         runner.add_task("mailbox", self.mailbox)
         runner.add_task("desk", self.write)
         runner.add_task("board", self.board)
@@ -107,12 +140,22 @@ class Control:
 
     def observe(self, rows: np.ndarray, decisions: np.ndarray, actions: np.ndarray) -> None:
         """After each turn, on the loop: what is for people goes to the desk."""
+        latch = int(self.launched.step.state.account[0]["halted"])
+        if latch and not self._latched:
+            code = Code(latch)
+            self._tripped(by_number(latch).meaning, code, TRIGGERS.get(code, "api_errors"))
+        self._latched = bool(latch)
         for action in actions:
             kind, corr = int(action["kind"]), int(action["corr"])
             if kind == ActionKind.PROPOSE:
                 self.proposals[corr] = (int(action["market"]), int(action["order_id"]))
                 chain = decisions[decisions["corr"] == corr]
-                proposal = self._proposal(action, chain)
+                try:
+                    proposal = self._proposal(action, chain)
+                except Exception as error:  # noqa: BLE001 - nobody can approve what is not shown: it expires
+                    assert self._runner is not None
+                    self._runner.incident("a proposal cannot be shown", corr=corr, error=str(error))
+                    continue
                 self._work.put_nowait(lambda proposal=proposal: self._propose(proposal))
             elif kind == ActionKind.WITHDRAW:
                 self.proposals.pop(corr, None)
@@ -129,10 +172,15 @@ class Control:
         outcome, side = Outcome(action["outcome"]), Side(action["side"])
         families = [bot["family"] for bot in self.bots]
         said = [row for row in chain if families[row["bot"]] == "strat"]
-        first = said[0] if said else chain[0]
+        cause = next((row for row in chain if int(row["code"]) in EXITS), None)
+        first = cause if cause is not None else said[0] if said else chain[0]
         reason = by_number(int(first["code"]))
-        fair, edge = int(first["limit"]), int(first["observed"])
+        # Only a strategy says in its receipt what it thinks the token is worth.
+        fair, edge = (int(first["limit"]), int(first["observed"])) if said and cause is None else (0, 0)
         shown = self._against(market, outcome, side)
+        trigger = None
+        if action["flags"] & REDUCE_ONLY:
+            trigger = EXITS[Code(int(cause["code"]))] if cause is not None else "strategy"
         expires = now + int(action["expiry"]) * NS_PER_MS
         builder = self.launched.manifest["builder_code"] or "0x" + "0" * 64
         order = OrderIntent(
@@ -159,7 +207,9 @@ class Control:
                 bot_id=self.bots[row["bot"]]["bot_id"], mode=_MODES[int(row["mode"])],
                 decision=Verdict(row["verdict"]).name, reason_code=by_number(int(row["code"])).name,
             )
-            for row in chain if families[row["bot"]] == "risk" and row["verdict"]
+            for row in chain
+            if families[row["bot"]] == "risk" and row["verdict"]
+            and row["verdict"] not in (Verdict.REJECT, Verdict.QUARANTINE)  # of one that only watches
         ]  # fmt: skip
         model = f"{Decimal(fair) / (ONE * 100):f}" if 0 < fair < ONE * 100 else None
         what = f"{side.name.capitalize()} {units.size_text(size)} {outcome.name} of {info.slug} at "
@@ -174,7 +224,7 @@ class Control:
             reason_code=reason.name,
             reasoning=what,
             order=order,
-            trigger="strategy_exit" if action["flags"] & REDUCE_ONLY else None,
+            trigger=trigger,
             votes=votes,
             book_hash=self._book_hash(market),
             price_shown=shown,
@@ -233,29 +283,67 @@ class Control:
         assert self._runner is not None
         loop, notes = asyncio.get_running_loop(), self._runner.notes
         heard = int(notes[MAILBOX])
-        for switch in await loop.run_in_executor(self._thread, self._standing):
-            if self._concerns(switch) and not self._runner.halted:
-                self._runner.arm(f"{switch['scope']} {switch['target'] or ''} was on already".strip())
         while True:
             found = await loop.run_in_executor(self._thread, self._since, heard)
+            again = {action.subject: action.seq for action in found if str(action.kind) == "arm"}
             for action in found:
-                self._hear(action)
+                # what was cleared and armed again meanwhile is not let go in between
+                self._hear(action, passing=again.get(action.subject, 0) > action.seq)
                 heard = action.seq
             await asyncio.sleep(POLL)
 
     def _since(self, seq: int) -> list[Action]:
-        return self.api.since(self.desk, seq, run_id=self.run_id)
+        found = self.api.since(self.desk, seq, run_id=self.run_id)
+        for action in found:
+            self._learn(action.payload.get("scope", ""), action.payload.get("target"))
+        return found
 
-    def _standing(self) -> list[dict[str, Any]]:
-        """Switches that are on already: they hold for a run that begins now."""
-        return [found for found in self.api.switches(self.desk) if found["state"] == "armed"]
+    def _learn(self, scope: str, target: str | None) -> None:
+        """Look up what is in a cluster that a switch names; None when the desk does not know."""
+        from polytraders.store.desk.portfolio import configs
 
-    def _hear(self, action: Action) -> None:
+        if scope == "cluster" and target:
+            known = {found["cluster_id"]: found["members"] for found in configs(self.desk, "cluster")}
+            members = known.get(target)
+            self._clusters[target] = None if members is None else frozenset(m["condition_id"] for m in members)
+
+    def _arm(self, id_: str, scope: str, target: str | None, why: str) -> None:
+        """A switch of the desk is on."""
+        assert self._runner is not None
+        rows = self.switches.arm(id_, scope, target)
+        if rows:
+            self._runner.arm(f"{scope} {target or ''}: {why}".replace(" :", ":"), *rows)
+
+    def _cleared(self, id_: str, scope: str, target: str | None) -> np.ndarray | None:
+        """Rows of a switch of the desk that a person cleared; None when it stopped nothing here."""
+        rows = self.switches.clear(id_, scope, target)
+        if rows and whole_run(rows) and not self.switches.holds(Scope.GLOBAL):
+            # also what a risk bot latched or the runner armed: on the desk that is a switch of the strategy (M5)
+            rows = [row for row in rows if row["aux"] != Scope.GLOBAL]
+            if scope in ("global", "portfolio", "strategy"):
+                rows.append({"kind": EventKind.SWITCH, "market": -1, "aux": int(Scope.GLOBAL), "size": 0})
+        return self._runner.disarm(*rows) if self._runner and rows else None
+
+    def _tripped(self, why: str, code: Code = Code.RISK_KILL_SWITCH_ACTIVE, trigger: str = "api_errors") -> None:
+        """The run stopped itself: a live one says so on the desk."""
+        if self.launched.manifest["run_mode"] == "live":
+            self._work.put_nowait(lambda: self._trip(why, code, trigger))
+
+    def _trip(self, why: str, code: Code, trigger: str) -> None:
+        from polytraders.contracts import Actor
+
+        actor = Actor(kind="system", id=self.run_id)
+        self.api.arm(
+            self.desk, "strategy", self.strategy, actor, "run", why, trigger=trigger, code=code.name,
+            run_id=self.run_id,
+        )  # fmt: skip
+
+    def _hear(self, action: Action, passing: bool = False) -> None:
         from polytraders.store.desk import Kind
 
         runner, kind, payload = self._runner, action.kind, action.payload
         assert runner is not None
-        state = {MAILBOX: action.seq}
+        state: dict[str, Any] = {MAILBOX: action.seq}
         told = {"action": action.seq, "kind": str(kind), "who": action.actor.id, "via": action.channel,
                 "subject": action.subject, "hash": action.hash}  # fmt: skip
         answers = {Kind.APPROVE: Answer.APPROVED, Kind.REJECT: Answer.REJECTED, Kind.EXPIRE: Answer.EXPIRED}
@@ -269,24 +357,15 @@ class Control:
                     {"kind": EventKind.APPROVAL, "market": market, "aux": int(payload["corr"]),
                      "size": int(answers[kind]), "price": tolerance, "ref": digest & LOW_31}
                 )  # fmt: skip
-        elif kind is Kind.ARM and self._concerns(payload):
-            runner.arm(f"{payload.get('scope')} {payload.get('target') or ''}: {payload.get('reason', '')}")
-        elif kind is Kind.CLEAR and payload.get("final", True) and self._concerns(payload):
-            rows = rows_of({"kind": EventKind.SWITCH, "size": 0})
+        elif kind is Kind.ARM:
+            self._arm(action.subject, payload["scope"], payload.get("target"), payload.get("reason", ""))
+            state[SWITCHES] = self.switches.as_data()
+        elif kind is Kind.CLEAR and payload.get("final", True) and not passing:
+            rows = self._cleared(action.subject, payload["scope"], payload.get("target"))
+            state[SWITCHES] = self.switches.as_data()
         elif kind is Kind.STOP:
             runner.stop()
         runner.put("mailbox", rows if rows is not None else rows_of(), note=told, state=state)
-
-    def _concerns(self, payload: dict[str, Any]) -> bool:
-        """A switch of this scope stops this run. One narrower than a strategy stops all of it: that is safe."""
-        scope, target = payload.get("scope"), payload.get("target")
-        if scope in ("portfolio", "strategy"):
-            return target in (self.settings.portfolio.id, self.strategy)
-        if scope == "market":
-            return target in {info.condition_id for info in self.infos}
-        if scope == "bot":
-            return target in {bot["bot_id"] for bot in self.bots}
-        return True
 
     # -- what the run tells of itself
 
@@ -315,7 +394,8 @@ class Control:
         quotes = []
         for market in {market for market, _ in self.proposals.values()}:
             row = state.markets[market]
-            book_hash, seen = self._book_hash(market), int(row["book_ts"])
+            # While the feed is up a book that does not change is as it was: the quote is of now
+            book_hash, seen = self._book_hash(market), now if row["feed_up"] else int(row["book_ts"])
             for outcome in (Outcome.YES, Outcome.NO):
                 bid, ask = (self._against(market, outcome, side) for side in (Side.SELL, Side.BUY))
                 quote = (self.infos[market].condition_id, outcome.name, bid, ask, book_hash, seen)

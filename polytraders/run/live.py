@@ -138,6 +138,8 @@ class Runner:
         self.folder, self.pipeline, self.step, self.writer, self.port = folder, pipeline, step, writer, port
         self.options, self.session, self.clock, self.observe = options, session or {}, clock, observe
         self.orders, self.notes = orders or Orders(), notes if notes is not None else {}
+        self.tripped: Callable[[str], None] = lambda why: None
+        """Told when the runner itself arms the kill switch, on the loop."""
         self.supervisor = Supervisor(self._down)
         self.outbox = Outbox(port, self._deny) if port is not None else None
         self.incidents: deque[dict[str, Any]] = deque(maxlen=1_000)
@@ -277,6 +279,7 @@ class Runner:
             self.put(name, rows_of({"kind": EventKind.FEED_DOWN}))
         elif self.supervisor.watched[name].critical:
             self.arm(f"{name} ended")
+            self.tripped(f"{name} ended")
 
     async def _start_port(self, port: VenuePort) -> None:
         """Connect to the venue; one that does not answer is asked again for as long as a stop may take."""
@@ -476,11 +479,22 @@ class Runner:
         account = self.step.state.account[0]
         return bool(account["halted"] or account["switch"])
 
-    def arm(self, why: str) -> None:
-        """Arm the kill switch: a person must clear it."""
+    def arm(self, why: str, *rows: dict[str, int]) -> None:
+        """Arm the kill switch: a person must clear it. rows: SWITCH rows of narrower ones; none = the global one."""
+        given = rows or ({"kind": EventKind.SWITCH, "size": 1},)
+        if self.outbox is not None:  # at once; the rows take their way
+            markets = {int(row.get("market", -1)) for row in given}
+            if -1 in markets:
+                self.outbox.close(Code.EXEC_NOT_SENT_HALTED)
+            else:
+                self.outbox.bar(markets)
+        self.put("runner", rows_of(*given), note={"armed": why})
+
+    def disarm(self, *rows: dict[str, int]) -> np.ndarray:
+        """Let go of what SWITCH rows with size 0 name; EVENT rows to be put, which say so to the step."""
         if self.outbox is not None:
-            self.outbox.close(Code.EXEC_NOT_SENT_HALTED)  # at once; the row takes its way
-        self.put("runner", rows_of({"kind": EventKind.SWITCH, "size": 1}), note={"armed": why})
+            self.outbox.lift({int(row.get("market", -1)) for row in rows})
+        return rows_of(*rows)
 
     def _look_at_halt(self) -> None:
         halted = self.halted

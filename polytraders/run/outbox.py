@@ -5,7 +5,8 @@ order's submit to come back, for nothing else.
 
 Invariants
     B1  a request is handed to the venue at most once
-    B2  while the box is shut no submit leaves it: each is denied with the reason it was shut for
+    B2  while the box is shut no submit leaves it: each is denied with the reason it was shut for; nor does one of a
+        market that is barred
     B3  what is denied is told: an order that was decided on always has an end
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from polytraders.reasons import Code
 from polytraders.rows import ActionKind
@@ -35,6 +36,7 @@ class Outbox:
         self.sent = 0
         self._submits: deque[Request] = deque()
         self._cancels: deque[Request] = deque()
+        self._barred: set[int] = set()  # markets
         self._flying: set[int] = set()  # numbers of the orders whose submit is under way
         self._kick = {"submits": asyncio.Event(), "cancels": asyncio.Event()}
         self._busy = {"submits": False, "cancels": False}
@@ -50,8 +52,16 @@ class Outbox:
 
     def put(self, requests: Iterable[Request]) -> None:
         """Take over requests that are durable."""
+        barred = []
         for request in requests:
-            (self._cancels if request.action["kind"] in CANCELS else self._submits).append(request)
+            if request.action["kind"] in CANCELS:
+                self._cancels.append(request)
+            elif int(request.action["market"]) in self._barred:
+                barred.append(request)
+            else:
+                self._submits.append(request)
+        if barred:
+            self._deny(barred, Code.EXEC_NOT_SENT_HALTED)
         self._wake()
 
     def close(self, why: Code) -> None:
@@ -61,6 +71,21 @@ class Outbox:
         if waiting:
             self._deny(waiting, why)
         self._wake()
+
+    def bar(self, markets: Collection[int]) -> None:
+        """Let no submit out any more in these markets; the others go on. What waits is denied at once."""
+        self._barred |= set(markets)
+        waiting, self._submits = self._submits, deque()
+        gone = []
+        for request in waiting:
+            (gone if int(request.action["market"]) in self._barred else self._submits).append(request)
+        if gone:
+            self._deny(gone, Code.EXEC_NOT_SENT_HALTED)
+        self._wake()
+
+    def lift(self, markets: Collection[int]) -> None:
+        """Let submits out again in these markets."""
+        self._barred -= set(markets)
 
     def reopen(self) -> None:
         """Let submits out again."""
