@@ -74,6 +74,7 @@ Modules:
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
+- `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
 - `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
