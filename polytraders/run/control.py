@@ -181,6 +181,7 @@ class Control:
         trigger = None
         if action["flags"] & REDUCE_ONLY:
             trigger = EXITS[Code(int(cause["code"]))] if cause is not None else "strategy"
+        paid = price if action["flags"] & POST_ONLY else shown  # one that rests trades at its own price
         expires = now + int(action["expiry"]) * NS_PER_MS
         builder = self.launched.manifest["builder_code"] or "0x" + "0" * 64
         order = OrderIntent(
@@ -229,7 +230,7 @@ class Control:
             book_hash=self._book_hash(market),
             price_shown=shown,
             model_price=model,
-            market_price=units.price_text(shown) if model is not None and shown is not None else None,
+            market_price=units.price_text(paid) if model is not None and paid is not None else None,
             expires_ns=expires,
         )
 
