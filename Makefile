@@ -78,10 +78,10 @@ bench: $(READY) ## Measure against peers; writes bench/results.json and BENCHMAR
 # ----------------------------------------------------------------------------------------------------- checks
 
 test: $(READY) ## Every check and test: style, generated files, notebooks, golden runs
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
+	@PATH="$(CURDIR)/.venv-uv/bin:$$PATH" $(BIN)/pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 soak: $(READY) ## Long campaigns over many seeds; POLYTRADERS_SOAK=first:last says how many
-	@$(BIN)/pytest -m soak -n $(JOBS) $(ARGS)
+	@PATH="$(CURDIR)/.venv-uv/bin:$$PATH" $(BIN)/pytest -m soak -n $(JOBS) $(ARGS)
 
 lint: $(READY) ## Style and common mistakes
 	@$(BIN)/ruff check --quiet
