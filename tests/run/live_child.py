@@ -16,6 +16,7 @@ from typing import Any
 
 from polytraders.config import load_settings
 from polytraders.rows import Gate
+from polytraders.run import clearance
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
 from polytraders.run.operate import work
@@ -99,6 +100,7 @@ async def main(told: dict[str, Any]) -> None:
         await asyncio.Event().wait()
 
     runner.add_task("ready", ready)
+    runner.add_task("clearance", clearance.watch(port, settings, runner))
     if not told.get("feed", True):
 
         async def look() -> None:
