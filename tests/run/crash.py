@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from served import Served
@@ -50,39 +52,70 @@ def begin(told: dict[str, Any]) -> tuple[subprocess.Popen[str], dict[str, Any] |
     return process, json.loads(said) | {"resumed": resumed}
 
 
-def drill(venue: Served, folder: Path, kills: int, seed: int, most: float = 2.0) -> dict[str, Any]:
-    """Kill a run `kills` times, then let it settle without market data: what both sides hold, and recovery times."""
+def drill(
+    venue: Served,
+    folder: Path,
+    kills: int,
+    seed: int,
+    most: float = 2.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Kill a run `kills` times, then let it settle without market data.
+
+    most: s that a run lives at most once it works, or once it has begun. say: hears of each life. Returns what both
+    sides hold, how many orders the dead left open, and recovery times in ms: `rebuild` of the books from snapshot and
+    log, `restart` from the start of the process until it is reconciled with the venue and decides.
+    """
     dice, told = random.Random(seed), {"urls": venue.urls, "folder": str(folder)}
-    recoveries: list[float] = []
+    rebuilds: list[float] = []
+    restarts: list[float] = []
+    left, with_orders, while_beginning, refused = 0, 0, 0, 0
     for name, fault in FAULTS.items():
         venue.admin(f"/faults/{name}", **fault)
-    refused = 0
-    for _ in range(kills):
+    for number in range(1, kills + 1):
+        began = time.monotonic()
         process, said = begin(told)
         while said is None:  # the venue's faults may forbid the start: whoever runs it starts it again
             refused += 1
             assert refused < 10 * kills, "it never begins"
+            began = time.monotonic()
             process, said = begin(told)
         if said["resumed"]:
-            recoveries.append(float(said["recovery_ms"]))
+            rebuilds.append(float(said["recovery_ms"]))
+            left += said["open"]
+            with_orders += said["open"] > 0
+        works = ""
         if dice.random() < 0.7:  # the others die while they begin
-            process.stdout.readline()
+            assert process.stdout is not None
+            works = process.stdout.readline()
+        if works and said["resumed"]:
+            restarts.append(1e3 * (time.monotonic() - began))
+        while_beginning += not works
         time.sleep(dice.uniform(0.05, most))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        say(f"{number}/{kills}: found {said.get('open', 0)} open, {'worked' if works else 'was beginning'}")
     venue.admin("/faults", "DELETE")
     process = start(**told, resume=True, feed=False)
-    recoveries.append(float(line(process)["recovery_ms"]))
+    rebuilds.append(float(line(process)["recovery_ms"]))
     line(process)
     final = line(process)
-    assert process.wait(timeout=120) == 0
-    recoveries.sort()
+    assert process.wait(timeout=300) == 0
     return {
         **final,
         "kills": kills,
         "refused_starts": refused,
-        "recovery_ms": {"median": recoveries[len(recoveries) // 2], "worst": recoveries[-1]},
+        "while_beginning": while_beginning,
+        "left_open": left,
+        "kills_with_open_orders": with_orders,
+        "rebuild_ms": spread(rebuilds),
+        "restart_ms": spread(restarts),
     }
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and worst."""
+    return {"median": round(median(times), 1), "worst": round(max(times), 1)} if times else {}
 
 
 def check(found: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -16,16 +17,24 @@ from served import serve
 from polytraders.run.replay import replay
 from polytraders.store.log import read_log, verify_log
 
-SERVED = ("--synth", "7", "--minutes", "10", "--speed", "4", "--settlement-ms", "300")
+SETTLED = ("--settlement-ms", "300")
+SHORT = ("--synth", "7", "--minutes", "30", "--speed", "4", *SETTLED)
+LONG = ("--synth", "7", "--minutes", "360", "--speed", "2", *SETTLED)
+"""A session that goes on for as long as the campaign may take."""
 
 
-def rehearse(tmp_path: Path, kills: int, seed: int, most: float) -> None:
-    with serve(*SERVED) as venue:
-        found = drill(venue, tmp_path / "r", kills, seed, most)
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def rehearse(tmp_path: Path, served: tuple[str, ...], kills: int, seed: int, most: float) -> None:
+    with serve(*served) as venue:
+        found = drill(venue, tmp_path / "r", kills, seed, most, say)
         state = venue.state()
-    print(found)
+    say(json.dumps(found))
     check(found)
     assert found["submits"] > 0
+    assert state["tape_left"], "the session was over before the drill was"
     (account,) = state["accounts"].values()
     assert account["open_orders"] == 0
     assert account["reserved"] == 0
@@ -38,9 +47,9 @@ def rehearse(tmp_path: Path, kills: int, seed: int, most: float) -> None:
 
 
 def test_a_run_killed_again_and_again_keeps_the_venues_books(tmp_path: Path):
-    rehearse(tmp_path, kills=5, seed=11, most=4.0)
+    rehearse(tmp_path, SHORT, kills=5, seed=11, most=4.0)
 
 
 @pytest.mark.soak
 def test_two_hundred_kills(tmp_path: Path):
-    rehearse(tmp_path, kills=200, seed=1, most=4.0)
+    rehearse(tmp_path, LONG, kills=200, seed=1, most=4.0)
