@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from served import Served
+
+from polytraders.run.replay import replay
+from polytraders.store.log import read_log, verify_log
 
 CHILD = Path(__file__).with_name("live_child.py")
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -127,3 +131,23 @@ def check(found: dict[str, Any]) -> None:
     assert found["cash"] == found["venue_cash"], found
     assert found["shares"] == found["venue_shares"], found
     assert found["fills"] == found["venue_trades"], found
+
+
+def judge(folder: Path, found: dict[str, Any], venue: Served) -> None:
+    """The rest of it: what the venue counts and recorded, the log and its replay. The run has ended."""
+    state = venue.state()
+    assert found["submits"] > 0
+    assert state["tape_left"], "the session was over before the drill was"
+    (account,) = state["accounts"].values()
+    assert account["open_orders"] == 0
+    assert account["reserved"] == 0
+    posted = [key for one in venue.admin("/received", "GET") for key in one["orders"]]
+    assert max(Counter(posted).values()) == 1, "an order was sent twice"
+    named = {key for note in read_log(folder).notes() for _, key in note.get("orders", ())}
+    assert set(posted) <= named, "the venue was sent what the log does not know"
+    assert account["orders"] <= len(named)
+    assert verify_log(folder).ok
+    told = replay(folder)
+    assert told.ok, told.first_mismatch
+    sessions = [s for n in read_log(folder).notes() for s in n.get("said", ()) if s["what"] == "session"]
+    assert [s["fence"] for s in sessions] == sorted({s["fence"] for s in sessions}), "two writers have one number"
