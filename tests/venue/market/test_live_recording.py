@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 import pytest
 from served import serve
-from watching import trade_on
 
+from bench.faults_market import trade_on
 from polytraders.data.catalog import Catalog
 from polytraders.data.checks import check
 from polytraders.data.importer import import_files
