@@ -174,7 +174,7 @@ def replay(
         result = derive(folder, watch)
     keep(folder, result)
     if as_json:
-        print_json(result.as_dict())
+        print_json(result.as_dict() | {"report": result.report})
     else:
         _print_replay(result)
     if not result.ok:

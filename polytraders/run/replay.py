@@ -56,7 +56,8 @@ class ReplayResult:
         return self.parity == 1.0 and all(self.hashes.values())
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ok": self.ok}
+        """All of it but the report, whose id and time are its own."""
+        return {name: value for name, value in asdict(self).items() if name != "report"} | {"ok": self.ok}
 
 
 @dataclass(frozen=True)
