@@ -47,8 +47,10 @@ Modules:
 - `polytraders.report.charts`: The report's charts: plotly figures whose title is their message.
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
+- `polytraders.report.profit`: Where the change of equity came from, market by market: fills, complete sets and resolutions taken one by one.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
 - `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
+- `polytraders.report.tape`: What a report needs of a market's data: its best prices, trades and end, on the venue's clock.
 - `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
 - `polytraders.research.clusters`: Clusters: markets that move together, found from what they are about and from how their prices moved.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
@@ -77,6 +79,7 @@ Modules:
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
+- `polytraders.store.books`: What the fills of a log came to, market by market, told row by row with the step's own ledger.
 - `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
