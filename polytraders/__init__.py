@@ -67,6 +67,8 @@ Modules:
 - `polytraders.run.bounds`: Markets of a run in which nothing is opened any more: out of scope, or in a cluster or category that is full.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.changes`: Parameters of a run's bots that people change while it works: overrides for a time, limits of its portfolio.
+- `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
+- `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
 - `polytraders.run.gauges`: What only the runner can measure, told to the step: venue calls that fail, money the wallet lacks, spreads gone odd, clusters that are full.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.

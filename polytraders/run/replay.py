@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from polytraders import rows
-from polytraders.engine.backtest import Collected, feed, flush
+from polytraders.engine.backtest import Collected, Simulation, feed, flush
 from polytraders.engine.jit import source_hash
 from polytraders.engine.setup import RUNTIME, new_state
 from polytraders.reasons import by_number
@@ -50,57 +50,77 @@ class ReplayResult:
         return asdict(self) | {"ok": self.ok}
 
 
+@dataclass(frozen=True)
+class Rederived:
+    """What a log holds, and what its events give again."""
+
+    logged: dict[RecordKind, np.ndarray]
+    made: dict[str, np.ndarray]  # decisions, actions, samples
+    run: Simulation
+    notes: list[Any]
+
+
 def replay(run_dir: Path, progress: Callable[[int, int], None] | None = None) -> ReplayResult:
     """Replay the run in `run_dir`. Raises DamageError for a damaged log, UsageError when its bots are gone."""
     log = read_log(run_dir)
+    return judge(log, rederive(log, progress))
+
+
+def rederive(log: RunLog, progress: Callable[[int, int], None] | None = None) -> Rederived:
+    """Feed a log's events to the step once more, from its manifest alone. Raises as `replay`."""
     manifest = log.manifest
-    logged = _logged(log)
+    logged, notes = _logged(log)
     pipeline = pipeline_from_manifest(manifest)
     infos = [SimpleNamespace(**market) for market in manifest["markets"]]
-    options = manifest["engine"]
-    state = new_state(infos, pipeline, **options)
+    state = new_state(infos, pipeline, **manifest["engine"])
     if manifest["models"].get("fees") == "none":
         state.markets["fee_rate"] = 0
     sink = Collected()
     run = feed(logged[RecordKind.EVENTS], state, pipeline, sink, progress)
     if _was_flushed(log):
         flush(state, sink)
-    names = [*pipeline.ids]
+    return Rederived(logged, {kind: sink.rows(kind) for kind in ("decisions", "actions", "samples")}, run, notes)
+
+
+def judge(log: RunLog, again: Rederived) -> ReplayResult:
+    """Hold what a log's events give again against what it says."""
+    manifest, bots = log.manifest, again.run.state.bots
+    names = [*pipeline_from_manifest(manifest).ids]
     pairs = {
-        "decisions": (logged[RecordKind.DECISIONS], sink.rows("decisions")),
-        "actions": (logged[RecordKind.ACTIONS], sink.rows("actions")),
-        "samples": (logged[RecordKind.SAMPLES], sink.rows("samples")),
+        "decisions": (again.logged[RecordKind.DECISIONS], again.made["decisions"]),
+        "actions": (again.logged[RecordKind.ACTIONS], again.made["actions"]),
+        "samples": (again.logged[RecordKind.SAMPLES], again.made["samples"]),
     }
     agree, total, first = 0, 0, None
-    for kind, (logged, again) in pairs.items():
-        same = agreement(logged, again)
+    for kind, (logged, made) in pairs.items():
+        same = agreement(logged, made)
         agree, total = agree + int(same.sum()), total + len(same)
         if first is None and not same.all():
-            first = first_difference(kind, int(np.argmin(same)), logged, again, names)
+            first = first_difference(kind, int(np.argmin(same)), logged, made, names)
     said = (log.summary or {}).get("bots", {})
     hashes = {
         name: said.get(name, {}).get("hash") == f"{int(row.hash) & (1 << 64) - 1:016x}"
-        for name, row in zip(names, state.bots, strict=True)
+        for name, row in zip(names, bots, strict=True)
     }
     return ReplayResult(
         run_id=manifest["run_id"],
         parity=agree / total if total else 1.0,
         per_bot=_per_bot(*pairs["decisions"], names),
         hashes=hashes if log.summary else {},
-        counts={kind: len(logged) for kind, (logged, _) in pairs.items()} | {"events": run.events},
+        counts={kind: len(logged) for kind, (logged, _) in pairs.items()} | {"events": again.run.events},
         first_mismatch=first,
         same_source=manifest["source_hash"] == source_hash(),
-        seconds=run.seconds,
+        seconds=again.run.seconds,
     )
 
 
-def _logged(log: RunLog) -> dict[RecordKind, np.ndarray]:
-    """All rows by kind; of a live run that goes on, or was cut off, what its whole batches hold."""
-    if log.summary is not None or log.manifest["run_mode"] == "backtest":
-        return {kind: log.rows(kind) for kind in DTYPES}
-    records = read_tail(log.folder).records
+def _logged(log: RunLog) -> tuple[dict[RecordKind, np.ndarray], list[Any]]:
+    """(all rows by kind, notes); of a live run that goes on, or was cut off, what its whole batches hold."""
+    whole = log.summary is not None or log.manifest["run_mode"] == "backtest"
+    records = list(log.walk() if whole else read_tail(log.folder).records)
     parts = {kind: [r.rows for r in records if r.kind is kind] for kind in DTYPES}
-    return {kind: np.concatenate(found) if found else np.zeros(0, DTYPES[kind]) for kind, found in parts.items()}
+    rows = {kind: np.concatenate(found) if found else np.zeros(0, DTYPES[kind]) for kind, found in parts.items()}
+    return rows, [r.note for r in records if r.kind is RecordKind.NOTE]
 
 
 def _was_flushed(log: RunLog) -> bool:
