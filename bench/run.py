@@ -321,7 +321,6 @@ def sweeps(rounds: int, say: Callable[[str], None]) -> list[Result]:
 
 LATENCY_P50, LATENCY_P99, RECOVERY = 0.5, 2.0, 10.0
 """ms from a frame to an order's bytes, median and one in a hundred; s until all is known again after a fault."""
-"""Through approval on SQLite; ms until one is on the disk, one in a hundred."""
 FAULT_SECONDS = 5
 """s of trading under each fault."""
 
