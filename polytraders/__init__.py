@@ -107,6 +107,7 @@ Modules:
 - `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
 - `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
+- `polytraders.venue.local.crowd`: The accounts in one book: what rests of one is there for all others, in its place of the queue.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.
