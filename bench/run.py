@@ -321,8 +321,6 @@ def sweeps(rounds: int, say: Callable[[str], None]) -> list[Result]:
 
 LATENCY_P50, LATENCY_P99, RECOVERY = 0.5, 2.0, 10.0
 """ms from a frame to an order's bytes, median and one in a hundred; s until all is known again after a fault."""
-INTENTS_PER_SECOND, DURABLE_P99 = 1_000, 5.0
-"""Through approval on SQLite; ms until one is on the disk, one in a hundred."""
 FAULT_SECONDS = 5
 """s of trading under each fault."""
 
@@ -389,21 +387,45 @@ def fuzz(rounds: int, say: Callable[[str], None]) -> list[Result]:
     return [Result("fuzz", made["value"], "refusals", number, made["value"] / number, detail)]
 
 
-def intents(rounds: int, say: Callable[[str], None]) -> list[Result]:
-    """Trade intents through proposal, approval and execution, on SQLite."""
-    say("intents")
-    runs = [measure(sys.executable, ROOT / "bench" / "intents.py") for _ in range(rounds)]
-    batched = [run[0]["per_second"] for run in runs]
-    rate = median(batched)
+DURABLE_P99, APPROVALS, RESTART = 5.0, 1_000, 10.0
+"""ms from a decision to the disk, one in a hundred; trade intents a second through approval; s to take a run over."""
+
+
+def running(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """The runner: decisions on the disk, trade intents through approval, a run taken over from a long log."""
+    say("orders on the disk")
+    synced = [measure(sys.executable, "-m", "bench.runner", "durable") for _ in range(rounds)]
+    say("approvals")
+    approved = [measure(sys.executable, "bench/intents.py") for _ in range(min(rounds, 3))]
+    say("a restart from ten million events")
+    taken = measure(sys.executable, "-m", "bench.runner", "restart")
+    more = {
+        name: taken[name]
+        for name in ("events", "log_mb", "snapshot", "replayed", "orders_known", "books_ms", "cpu_seconds")
+    }
+
+    def approvals(name: str, kind: str, what: str, **target: float) -> Result:
+        rates = [one[kind]["per_second"] for one in approved]
+        detail = {"what": what, "peer_name": "budget", "runs": rates, **target, **approved[-1][kind]}
+        return Result(name, median(rates), "intents/s", APPROVALS, median(rates) / APPROVALS, detail)
+
     return [
-        Result(
-            "intents", rate, "intents/s", INTENTS_PER_SECOND, rate / INTENTS_PER_SECOND,
-            {"what": "proposed, approved and carried out, 50 to a transaction, each synced", "peer_name": "budget",
-             "at_least": 1.0, "runs": batched},
-        ),
         budget(
-            "intents_durable_p99", "ms", [run[1]["approval_ms_p99"] for run in runs], DURABLE_P99,
-            what="one intent's approval on the disk, one in a hundred", peer_name="budget",
+            "durable_p99", "ms", [run["p99_ms"] for run in synced], DURABLE_P99,
+            what="a decision's orders on the disk, synced, before they may be sent; one in a hundred",
+            peer_name="budget", p50_ms=median(run["p50_ms"] for run in synced),
+            bare_sync_p99_ms=median(run["bare_sync_p99_ms"] for run in synced), batches=synced[-1]["batches"],
+        ),
+        approvals(
+            "approvals", "batches", "proposed, approved and carried out at the desk, 50 to a transaction, SQLite",
+            at_least=1.0,
+        ),
+        approvals("approvals_http", "http", "the same, approved through HTTP with a token"),
+        approvals("approvals_single", "one_by_one", "the same, each in three synced transactions of its own"),
+        budget(
+            "restart", "s", taken["runs"], RESTART,
+            what=f"a killed run of {taken['events']:,} events taken over, from the start of the process",
+            peer_name="budget", **more,
         ),
     ]  # fmt: skip
 
@@ -441,7 +463,7 @@ def counts(run: dict) -> dict:
 
 
 PARTS: dict[str, Callable[[int, Callable[[str], None]], list[Result]]] = {
-    "engine": engine, "sweeps": sweeps, "frames": frames, "orders": orders, "latency": latency, "intents": intents,
+    "engine": engine, "sweeps": sweeps, "frames": frames, "orders": orders, "latency": latency, "running": running,
     "faults": faults, "fuzz": fuzz,
 }  # fmt: skip
 """What may be measured alone, in the order in which all are."""

@@ -474,6 +474,8 @@ class Exchange:
                 refused[name] = "matched orders can't be canceled"
             elif not order.open:
                 refused[name] = "the order is already canceled"
+            elif self.faults["refuse_cancel"].strikes():
+                refused[name] = "could not run the execution"
             else:
                 self._cancel(account, order)
                 canceled.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from polytraders.venue.local.desk import Key
 from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal, read_ticket
 from polytraders.venue.local.records import Listing, Order, Trade
-from polytraders.venue.local.venue import LocalVenue
+from polytraders.venue.local.venue import LocalVenue, Received
 
 START, END = "MA==", "LTE="
 PAGE = 500
@@ -49,7 +50,12 @@ def guard(venue: LocalVenue) -> Any:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/ws/"):
             return await handler(request)
-        faults, lag = venue.faults, 0.0
+        faults, lag, noted = venue.faults, 0.0, None
+        if request.path in TRADING:
+            with contextlib.suppress(ConnectionResetError):
+                noted = Received(0, request.method, request.path, await request.read())
+                noted.at = time.time_ns()
+                venue.received.append(noted)
         if (latency := faults["latency"]).strikes():
             lag = latency.value / 2_000
             with contextlib.suppress(ConnectionResetError):
@@ -69,6 +75,8 @@ def guard(venue: LocalVenue) -> Any:
         except ConnectionResetError:  # the client gave up before its request was read
             answer = web.Response(status=499)
         venue.wake()
+        if noted is not None:
+            noted.status = answer.status
         if lag:
             await asyncio.sleep(lag)
         if request.method != "GET" and request.path in TRADING and faults["drop_reply"].strikes():

@@ -212,6 +212,14 @@ class Tracker:
         self._tell(order, EventKind.ORDER_REJECT, size=code)
         self._forget(order)
 
+    def withheld(self, key: str, code: int) -> None:
+        """It was not sent after all, by our own decision: no error of anybody."""
+        order = self.orders.get(key)
+        if order is not None and order.phase == Phase.SENDING:
+            order.phase = Phase.OVER
+            self._tell(order, EventKind.CANCEL, size=int(code))
+            self._forget(order)
+
     def unknown(self, key: str, text: str = "") -> None:
         """The request ended without proof: ask the venue for the digest."""
         order = self.orders.get(key)
