@@ -463,7 +463,7 @@ def counts(run: dict) -> dict:
 
 
 PARTS: dict[str, Callable[[int, Callable[[str], None]], list[Result]]] = {
-    "engine": engine, "sweeps": sweeps, "frames": frames, "orders": orders, "latency": latency, "runner": running,
+    "engine": engine, "sweeps": sweeps, "frames": frames, "orders": orders, "latency": latency, "running": running,
     "faults": faults, "fuzz": fuzz,
 }  # fmt: skip
 """What may be measured alone, in the order in which all are."""
