@@ -157,7 +157,8 @@ def take(folder: Path, spawned_ns: int) -> dict[str, Any]:
     told = launched.session
     found = {
         "seconds": seconds, "cpu_seconds": round(time.process_time(), 3), "books_ms": told["recovery_ms"],
-        "events": launched.step.seq, "snapshot": told["snapshot"], "replayed": told["replayed"], "orders_known": len(launched.orders.by_id),
+        "events": launched.step.seq, "snapshot": told["snapshot"], "replayed": told["replayed"],
+        "orders_known": len(launched.orders.by_id),
     }  # fmt: skip
     launched.lock.release()
     launched.writer.close({"flushed": False})
