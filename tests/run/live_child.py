@@ -17,6 +17,7 @@ from typing import Any
 
 from polytraders.config import load_settings
 from polytraders.rows import Gate
+from polytraders.run import clearance
 from polytraders.run.control import Control
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
@@ -102,6 +103,7 @@ async def main(told: dict[str, Any]) -> None:
         await asyncio.Event().wait()
 
     runner.add_task("ready", ready)
+    runner.add_task("clearance", clearance.watch(port, settings, runner))
     control = None
     if told.get("desk"):
         control = Control(open_desk(), launched, settings)
