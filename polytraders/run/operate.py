@@ -183,7 +183,10 @@ def port_of(launched: Launched, settings: Settings, env: Environment) -> VenuePo
         from polytraders.run.backtest import venue_model
         from polytraders.venue.simulated import SimulatedPort
 
-        return SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        port = SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        if (kept := launched.resident) is not None:
+            port.take_up(kept.frozen, kept.batches)
+        return port
     if mode == "live" and not settings.live.dry_run:
         return live_port(env, infos, settings)
     return None
