@@ -54,7 +54,7 @@ def _send(venue, action, kind, order_id, side, price, now):
 def _borrowed(v):
     return mt.Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets), borrow(v.positions), borrow(v.book), borrow(v.orders),
-        borrow(v.heads), borrow(v.spans), borrow(v.actions), borrow(v.answers), borrow(v.entry), borrow(v.response),
+        borrow(v.actions), borrow(v.answers), borrow(v.entry), borrow(v.response),
         borrow(v.taken), borrow(v.taken_of), borrow(v.timers), borrow(v.unsettled),
     )  # fmt: skip
 

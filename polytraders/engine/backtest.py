@@ -21,7 +21,7 @@ from polytraders.engine.loop import CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
 from polytraders.engine.matching import QUEUE_MODELS, Venue, new_venue
 from polytraders.engine.prints import pair_prints, venue_order
 from polytraders.engine.setup import INTENT_TTL, TOLERANCE, MarketLike, Pipeline, check_events, new_state
-from polytraders.engine.state import State, as_rows, records
+from polytraders.engine.state import MANY, State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
 from polytraders.rows import EVENT, EventKind, Flag, Gate
 
@@ -305,7 +305,7 @@ def simulate_prepared(
         ghost_rate=venue.ghost_rate,
         ghost_seed=venue.ghost_seed,
     )
-    kernels, run = pipeline.kernels(), loop.compiled("backtest")
+    kernels, run = pipeline.kernels(), loop.compiled("backtest_many" if len(infos) >= MANY else "backtest")
     drain, cursor = _Drain(sink, keep_events), np.zeros(CURSOR_CELLS, np.int64)
     loop.compiled("flush_repeats")
     began = time.perf_counter()

@@ -14,9 +14,19 @@ import numpy as np
 
 from polytraders.engine.jit import JIT, borrow, njit, prefetch
 from polytraders.engine.kernels import FAMILIES, Kernels
-from polytraders.engine.matching import FAR, RING, SPANS, Venue, arrive, expire, observe, send
-from polytraders.engine.state import N_MEMORY, N_PARAMS, N_SLOTS, SERIES, VOLUME_CELLS, State
-from polytraders.engine.step import N_ACTIONS, Out, consume, decides_before, flush_repeats, has_room, tick
+from polytraders.engine.matching import FAR, RING, Venue, arrive, expire, fetch_arrival, fetch_tape, observe, send
+from polytraders.engine.state import AHEAD, N_MEMORY, N_PARAMS, N_SLOTS, SERIES, VOLUME_CELLS, State
+from polytraders.engine.step import (
+    N_ACTIONS,
+    Out,
+    consume,
+    decides_before,
+    fetch_answer,
+    fetch_events,
+    flush_repeats,
+    has_room,
+    tick,
+)
 from polytraders.rows import TO_PEOPLE, EventKind
 
 LAST_KIND = int(max(EventKind))
@@ -43,7 +53,7 @@ def _borrowed_state(s):
 def _borrowed_venue(v):
     return Venue(
         borrow(v.core), borrow(v.account), borrow(v.markets, 0), borrow(v.positions, 0), borrow(v.book, 0),
-        borrow(v.orders, 0), borrow(v.heads, 0), borrow(v.spans, 0, SPANS), borrow(v.actions, 0), borrow(v.answers, 0),
+        borrow(v.orders, 0), borrow(v.actions, 0), borrow(v.answers, 0),
         borrow(v.entry), borrow(v.response), borrow(v.taken, 0), borrow(v.taken_of, 0), borrow(v.timers),
         borrow(v.unsettled),
     )  # fmt: skip
@@ -59,107 +69,122 @@ def _borrowed_kernels(k):
     return Kernels(borrow(k.intel, 0), borrow(k.disc, 0), borrow(k.strat, 0), borrow(k.risk, 0), borrow(k.exec, 0))
 
 
-def _backtest(state, venue, kernels, events, times, order, cursor, out, log):
-    """Run until a buffer is full or the data ends (cursor[DONE] = 1).
+def _backtest(many):
+    """The loop of a backtest. many: for `MANY` markets or more it asks for memory ahead of time; its own code, for in
+    the loop of a single market already the question would cost."""
 
-    events: EVENT[n] by receive time; times: int64[n], venue time of the k-th event in venue order;
-    order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
-    rows in order, or empty. At equal times: venue before its timers before arrivals before receipts
-    before answers before decisions.
+    def backtest(state, venue, kernels, events, times, order, cursor, out, log):
+        """Run until a buffer is full or the data ends (cursor[DONE] = 1).
 
-    The venue runs ahead of us as far as no action of ours can interfere: up to the next arrival, or to
-    where an action upon the next thing that we hear of would arrive. Both sides so work through several rows at a time.
-    """
-    kernels = _borrowed_kernels(kernels)
-    state, venue, out = _borrowed_state(state), _borrowed_venue(venue), _borrowed_out(out)
-    n, room, straight = events.shape[0], log.shape[0], order.shape[0] == 0
-    events, times, order, cursor = borrow(events, 0), borrow(times, 0), borrow(order, 0), borrow(cursor, 0)
-    log = borrow(log, 0)
-    local, venue_at, logged, sent = cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT]
-    core, clock = venue.core[0], state.clock[0]
-    logging = room > 0
-    end = events[n - 1].ts_recv
-    while has_room(out) and (not logging or logged < room):
-        t_local = events[local].ts_recv if local < n else FAR
-        flying = core.actions_head < core.actions_tail
-        t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
-        answering = core.answers_head < core.answers_tail
-        t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv if answering else FAR
-        # the venue, up to where we may interfere
-        earliest = min(t_local, t_answer, end)
-        if clock.next_tick > 0:
-            earliest = min(earliest, clock.next_tick)
-        ahead = min(t_arrival, earliest + core.least_entry, end)
-        while True:
-            t_venue = times[venue_at] if venue_at < n else FAR
-            if min(t_venue, core.due) > ahead:
+        events: EVENT[n] by receive time; times: int64[n], venue time of the k-th event in venue order;
+        order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
+        rows in order, or empty. At equal times: venue before its timers before arrivals before receipts
+        before answers before decisions.
+
+        The venue runs ahead of us as far as no action of ours can interfere: up to the next arrival, or to where an
+        action upon the next thing that we hear of would arrive. Both sides so work through several rows at a time.
+        """
+        kernels = _borrowed_kernels(kernels)
+        state, venue, out = _borrowed_state(state), _borrowed_venue(venue), _borrowed_out(out)
+        n, room, straight = events.shape[0], log.shape[0], order.shape[0] == 0
+        events, times, order, cursor = borrow(events, 0), borrow(times, 0), borrow(order, 0), borrow(cursor, 0)
+        log = borrow(log, 0)
+        local, venue_at, logged, sent = cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT]
+        core, clock = venue.core[0], state.clock[0]
+        logging = room > 0
+        end = events[n - 1].ts_recv
+        while has_room(out) and (not logging or logged < room):
+            t_local = events[local].ts_recv if local < n else FAR
+            flying = core.actions_head < core.actions_tail
+            t_arrival = venue.actions[core.actions_head & (RING - 1)].ts if flying else FAR
+            answering = core.answers_head < core.answers_tail
+            t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv if answering else FAR
+            # the venue, up to where we may interfere
+            earliest = min(t_local, t_answer, end)
+            if clock.next_tick > 0:
+                earliest = min(earliest, clock.next_tick)
+            ahead = min(t_arrival, earliest + core.least_entry, end)
+            while True:
+                t_venue = times[venue_at] if venue_at < n else FAR
+                if min(t_venue, core.due) > ahead:
+                    break
+                if t_venue <= core.due:
+                    prefetch(events, venue_at + PREFETCH, 0, 1)
+                    if many and venue_at % AHEAD == 0:
+                        fetch_tape(venue.markets, venue.book, venue.orders, events, order, straight, venue_at, n)
+                    observe(venue, events[venue_at if straight else order[venue_at]], t_venue)
+                    venue_at += 1
+                else:
+                    expire(venue)
+                if not answering and core.answers_head < core.answers_tail:
+                    answering = True
+                    t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
+                    ahead = min(ahead, t_answer + core.least_entry)
+                if core.answers_tail - core.answers_head > RING // 4:
+                    ahead = min(ahead, core.now)  # let us hear of them first
+            flights = core.actions_tail - core.actions_head
+            if flights > RING - 64 or core.answers_tail - core.answers_head > RING // 2 or core.full:
+                cursor[DONE] = 2
                 break
-            if t_venue <= core.due:
-                prefetch(events, venue_at + PREFETCH, 0, 1)
-                observe(venue, events[venue_at if straight else order[venue_at]], t_venue)
-                venue_at += 1
-            else:
-                expire(venue)
-            if not answering and core.answers_head < core.answers_tail:
-                answering = True
-                t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
-                ahead = min(ahead, t_answer + core.least_entry)
-            if core.answers_tail - core.answers_head > RING // 4:
-                ahead = min(ahead, core.now)  # let us hear of them first
-        flights = core.actions_tail - core.actions_head
-        if flights > RING - 64 or core.answers_tail - core.answers_head > RING // 2 or core.full:
-            cursor[DONE] = 2
-            break
-        if not flying:
-            core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
-            if not answering:
-                core.answers_head = core.answers_tail = 0
-        # we, up to the next answer, arrival or decision
-        until = min(ahead, t_answer, t_arrival - 1)
-        while local < n and (not logging or logged < room):
-            t_local = events[local].ts_recv
-            if t_local > until or decides_before(clock, t_local):
+            if not flying:
+                core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
+                if not answering:
+                    core.answers_head = core.answers_tail = 0
+            # we, up to the next answer, arrival or decision
+            until = min(ahead, t_answer, t_arrival - 1)
+            while local < n and (not logging or logged < room):
+                t_local = events[local].ts_recv
+                if t_local > until or decides_before(clock, t_local):
+                    break
+                if many and local % AHEAD == 0:
+                    fetch_events(state.markets, state.positions, state.book, state.volume, events, local, n)
+                event = events[local]
+                local += 1
+                consume(state, out, event)
+                if logging:
+                    log[logged] = event
+                    log[logged].seq = clock.seq
+                    logged += 1
+                if event.kind >= EventKind.RESOLUTION and not has_room(out):  # what pays us writes a sample
+                    break
+            t_local = events[local].ts_recv if local < n else FAR
+            t_message = min(t_local, t_answer)
+            deciding = decides_before(clock, t_message)
+            ours = clock.next_tick if deciding else t_message
+            if min(ours, t_arrival) > end:
+                cursor[DONE] = 1
                 break
-            event = events[local]
-            local += 1
-            consume(state, out, event)
-            if logging:
-                log[logged] = event
-                log[logged].seq = clock.seq
-                logged += 1
-            if event.kind >= EventKind.RESOLUTION and not has_room(out):  # what pays us writes a sample
-                break
-        t_local = events[local].ts_recv if local < n else FAR
-        t_message = min(t_local, t_answer)
-        deciding = decides_before(clock, t_message)
-        ours = clock.next_tick if deciding else t_message
-        if min(ours, t_arrival) > end:
-            cursor[DONE] = 1
-            break
-        if t_arrival <= ours:
-            if t_arrival <= ahead:
-                arrive(venue)
-        elif ours > ahead:
-            continue  # the venue has not come so far yet
-        elif deciding:
-            tick(state, kernels, out)
-            while sent < out.count[N_ACTIONS]:
-                if out.actions[sent].kind < TO_PEOPLE:
-                    send(core, venue.entry, venue.actions, out.actions[sent])
-                sent += 1
-        elif t_answer < t_local and (not logging or logged < room):
-            event = venue.answers[core.answers_head & (RING - 1)]
-            core.answers_head += 1
-            consume(state, out, event)
-            if logging:
-                log[logged] = event
-                log[logged].seq = clock.seq
-                logged += 1
-    cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT] = local, venue_at, logged, sent
+            if t_arrival <= ours:
+                if t_arrival <= ahead:
+                    if many:
+                        fetch_arrival(core, venue.markets, venue.positions, venue.book, venue.orders, venue.actions)
+                    arrive(venue)
+            elif ours > ahead:
+                continue  # the venue has not come so far yet
+            elif deciding:
+                tick(state, kernels, out)
+                while sent < out.count[N_ACTIONS]:
+                    if out.actions[sent].kind < TO_PEOPLE:
+                        send(core, venue.entry, venue.actions, out.actions[sent])
+                    sent += 1
+            elif t_answer < t_local and (not logging or logged < room):
+                if many and core.answers_head + AHEAD < core.answers_tail:
+                    told = venue.answers[(core.answers_head + AHEAD) & (RING - 1)]
+                    fetch_answer(state.markets, state.positions, state.slots, state.orders, told)
+                event = venue.answers[core.answers_head & (RING - 1)]
+                core.answers_head += 1
+                consume(state, out, event)
+                if logging:
+                    log[logged] = event
+                    log[logged].seq = clock.seq
+                    logged += 1
+        cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT] = local, venue_at, logged, sent
+
+    return backtest
 
 
 def _feed(state, kernels, events, cursor, out):
-    """Feed recorded rows to the step alone, each after the decision times before it. cursor as in `_backtest`.
+    """Feed recorded rows to the step alone, each after the decision times before it. cursor as in `backtest`.
 
     cursor[UNTIL] > 0: no row before this time (ns) will come any more, so the decision times before it run as well.
     """
@@ -288,7 +313,8 @@ def compiled(name: str) -> Callable[..., Any]:
     Plain functions under POLYTRADERS_JIT=0.
     """
     function, signature, options = {
-        "backtest": (_backtest, "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
+        "backtest": (_backtest(False), "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
+        "backtest_many": (_backtest(True), "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
         "paper": (_paper, "venue actions events i1", {}),
         "unsafe_row": (_unsafe_row, "markets events int64 int64", {}),
@@ -327,8 +353,8 @@ def _types() -> dict[str, Any]:
         vector(s.INTENT), vector(s.VOTE), vector(s.PLAN), vector(s.UNSETTLED), vector(s.PROPOSAL, 2),
     ]  # fmt: skip
     venue = [
-        vector(matching.VENUE), vector(s.ACCOUNT), vector(s.MARKET), vector(s.POSITION), i1,
-        vector(matching.RESTING), i1, i2, vector(ACTION), vector(EVENT), i1, i1, i1, i1, i2, vector(s.UNSETTLED),
+        vector(matching.VENUE), vector(s.ACCOUNT), vector(matching.LISTED), vector(s.POSITION), i1,
+        vector(matching.RESTING), vector(ACTION), vector(EVENT), i1, i1, i1, i1, i2, vector(s.UNSETTLED),
     ]  # fmt: skip
     return {
         "state": types.NamedTuple(state, State),

@@ -52,7 +52,7 @@ import numpy as np
 
 from polytraders.engine import book as bk
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, fee_nano, fee_units
-from polytraders.engine.jit import inline, njit
+from polytraders.engine.jit import inline, njit, prefetch
 from polytraders.engine.ledger import (
     book_fill,
     confirm_fill,
@@ -70,12 +70,15 @@ from polytraders.engine.ledger import (
 from polytraders.engine.rules import gtd_expires, gtd_too_soon, too_fine, too_little_to_take
 from polytraders.engine.state import (
     ACCOUNT,
+    AHEAD,
     LEAST_RESPONSE,
+    MANY,
     MARKET,
     MAX_ORDERS,
     MAX_UNSETTLED,
     POSITION,
     UNSETTLED,
+    lines,
     per_market,
     records,
 )
@@ -96,28 +99,60 @@ TIMERS = 2 * MAX_ORDERS + MAX_UNSETTLED
 """Timers that can be of use at one time: one end and one match an order, one settlement a fill."""
 
 FROM, TO, REACH, SPAN, SPANS = 0, 1, 2, 4, 8
-"""Cells of Venue.spans: bids have the first SPAN of them, asks the others."""
+"""Cells of LISTED.span: bids have the first SPAN of them, asks the others."""
+NOWHERE = np.iinfo(np.int16).max
+"""A level beyond all there are."""
 
-RESTING = np.dtype(
+LISTED = lines(
     [
+        # all that a row of the tape needs of a market in which it does not meet us: one line
+        ("offset", "<i8"),  # this to `levels`: see engine.book
+        ("recip", "<i8"),
+        ("best", "<i8", (2,)),
+        ("levels", "<i4"),
+        ("grid", "<i4"),  # pips
+        ("taken", "<i4"),  # 1 = a taker of ours took something here: Venue.taken knows where
+        ("head", "<i4"),  # row of the market's first resting order, best price first, -1 = none
+        ("span", "<i2", (SPANS,)),  # by side FROM, TO, REACH; see `_measure`
+        # the rules in force, and what became of it
+        ("min_size", "<i8"),  # micro-shares
+        ("fee_rate", "<i8"),  # ppm
+        ("rebate_rate", "<i8"),  # ppm
+        ("taker_delay", "<i8"),  # ns
+        ("fee_exponent", "<i4"),
+        ("tick", "<i4"),  # pips
+        ("mark2", "<i4"),  # pips x 2, of the day it was listed: the venue values nothing
+        ("status", "<i4"),  # rows.Status
+        ("payout", "<i4"),  # pips, -1 = not resolved
+        ("redeeming", "<i4"),
+        ("group", "<i4"),
+        ("group_next", "<i4"),
+    ]
+)
+"""A market as the venue knows it; names mean what they mean in MARKET."""
+
+RESTING = lines(
+    [
+        # all that is touched while it rests: one line
         ("id", "<i8"),  # 0 = free row
-        ("market", "<i8"),
-        ("outcome", "<i8"),
-        ("side", "<i8"),
-        ("price", "<i8"),  # pips, own token
-        ("book_side", "<i8"),  # YES space
-        ("level", "<i8"),  # YES space
-        ("size", "<i8"),
         ("remaining", "<i8"),
         ("reserved", "<i8"),
-        ("flags", "<i8"),
         ("ahead", "<i8"),  # micro-shares queued before us at our level
         ("traded", "<i8"),  # micro-shares traded at our level since its size last changed
-        ("next", "<i8"),  # row of the market's next resting order, -1 = last
-        ("order_type", "<i8"),
+        ("market", "<i4"),
+        ("next", "<i4"),  # row of the market's next resting order, -1 = last
+        ("price", "<i4"),  # pips, own token
+        ("level", "<i4"),  # YES space
+        ("outcome", "i1"),
+        ("side", "i1"),
+        ("book_side", "i1"),  # YES space
+        ("order_type", "i1"),
+        ("flags", "i1"),
+        ("delayed", "i1"),  # 1 = waits for its match, on no book
+        ("cancelling", "i1"),  # 1 = a cancel came while it was delayed
+        ("spare", "i1"),
+        ("size", "<i8"),
         ("expires", "<i8"),  # ns, 0 = never
-        ("delayed", "<i8"),  # 1 = waits for its match, on no book
-        ("cancelling", "<i8"),  # 1 = a cancel came while it was delayed
         ("fills", "<i8"),
     ]
 )
@@ -133,7 +168,6 @@ VENUE = np.dtype(
         ("partial_fills", "<i8"),  # 0 = a touched order fills whole
         ("consume", "<i8"),  # 1 = what our takers took is gone until the level changes
         ("delays", "<i8"),  # 1 = takers wait their market's delay
-        ("consumed", "<i8"),  # 1 = they took something since the start
         ("provisional", "<i8"),  # 1 = fills are told as provisional first
         ("settlement_delay", "<i8"),  # ns
         ("ghost_rate", "<i8"),  # ppm of fills that are voided
@@ -163,12 +197,10 @@ class Venue(NamedTuple):
 
     core: np.ndarray  # VENUE[1]
     account: np.ndarray  # ACCOUNT[1]
-    markets: np.ndarray  # MARKET[n]
+    markets: np.ndarray  # LISTED[n]
     positions: np.ndarray  # POSITION[n]
     book: np.ndarray  # int64[L]
     orders: np.ndarray  # RESTING[MAX_ORDERS]
-    heads: np.ndarray  # int64[n]: row of the market's first resting order, best price first, -1 = none
-    spans: np.ndarray  # int64[n, 8]: by side FROM, TO, REACH; see `_measure`
     actions: np.ndarray  # ACTION[RING], in flight to the venue; ts = arrival
     answers: np.ndarray  # EVENT[RING], in flight to us
     entry: np.ndarray  # int64[...], ns: entry latencies, used in turn
@@ -209,19 +241,19 @@ def new_venue(
     core["settlement_delay"], core["ghost_rate"], core["ghost_seed"] = settlement_delay, ghost_rate, ghost_seed
     core["provisional"] = int(settlement_delay > 0 or ghost_rate > 0)
     account["cash"] = account["deposits"] = cash
-    own = per_market(MARKET, len(markets))
-    own[:] = markets
-    spans = per_market(np.int64, (len(markets), SPANS))
-    spans[:] = FAR, -1, FAR, 0, FAR, -1, 1, 0
+    own = per_market(LISTED, len(markets))
+    for name in MARKET.names:
+        if name in LISTED.names and name != "pad":
+            own[name] = markets[name]
+    own["head"] = -1
+    own["span"] = NOWHERE, -1, NOWHERE, 0, NOWHERE, -1, 1, 0
     return Venue(
         core=core,
         account=account,
         markets=own,
         positions=per_market(POSITION, len(markets)),
         book=per_market(np.int64, cells),
-        orders=records(RESTING, MAX_ORDERS),
-        heads=np.full(len(markets), -1, np.int64),
-        spans=spans,
+        orders=per_market(RESTING, MAX_ORDERS, large=len(markets) >= MANY),
         actions=records(ACTION, RING),
         answers=records(EVENT, RING),
         entry=np.atleast_1d(np.asarray(entry_latency, np.int64)),
@@ -448,16 +480,16 @@ def _drop(account, position, order):
 
 
 @njit
-def _measure(spans, heads, orders, market):
+def _measure(orders, market):
     """Note where our orders rest: most of the tape passes elsewhere, and need not ask each of them.
 
-    FROM ... TO are the levels of our orders of a side (FAR ... -1 without any). REACH is the rank (`engine.book`) from
-    which a level or an aggressor *of* this side meets our orders of the other one.
+    FROM ... TO are the levels of our orders of a side (NOWHERE ... -1 without any). REACH is the rank (`engine.book`)
+    from which a level or an aggressor *of* this side meets our orders of the other one.
     """
-    span = spans[market]
+    span = market.span
     for side in range(2):
-        span[side * SPAN + FROM], span[side * SPAN + TO] = FAR, -1
-    at = heads[market]
+        span[side * SPAN + FROM], span[side * SPAN + TO] = NOWHERE, -1
+    at = market.head
     while at >= 0:
         order = orders[at]
         side = order.book_side * SPAN
@@ -469,24 +501,24 @@ def _measure(spans, heads, orders, market):
 
 
 @njit
-def _unlink(core, heads, spans, orders, row):
+def _unlink(core, market, orders, row):
     order = orders[row]
-    before, at = -1, heads[order.market]
+    before, at = -1, market.head
     while at != row:
         before, at = at, orders[at].next
     if before < 0:
-        heads[order.market] = order.next
+        market.head = order.next
     else:
         orders[before].next = order.next
     core.resting -= 1
-    _measure(spans, heads, orders, order.market)
+    _measure(orders, market)
 
 
 @njit
-def _link(core, heads, spans, orders, row):
+def _link(core, market, orders, row):
     """Insert by price-time priority: within a side the best price first, then the earlier arrival."""
     order = orders[row]
-    before, at = -1, heads[order.market]
+    before, at = -1, market.head
     while at >= 0:
         other = orders[at]
         if other.book_side > order.book_side:
@@ -498,11 +530,11 @@ def _link(core, heads, spans, orders, row):
         before, at = at, other.next
     order.next = at
     if before < 0:
-        heads[order.market] = row
+        market.head = row
     else:
         orders[before].next = row
     core.resting += 1
-    _measure(spans, heads, orders, order.market)
+    _measure(orders, market)
 
 
 @njit
@@ -518,35 +550,35 @@ def _level_size(book, market, side, level):
 
 
 @njit
-def _offered(core, book, taken, taken_of, market, side, level):
+def _offered(book, taken, taken_of, market, side, level):
     """Micro-shares that a taker of ours finds at a level, in whole hundredths of a share."""
     cell = market.offset + level + (market.levels if side == Side.SELL else 0)
     size = book[cell]
-    if core.consumed and taken_of[cell] == size:
+    if market.taken and taken_of[cell] == size:
         size -= taken[cell]
     return size // CENT_SHARE * CENT_SHARE
 
 
 @njit
-def _consume(core, book, taken, taken_of, market, side, level, size):
+def _consume(book, taken, taken_of, market, side, level, size):
     """A taker of ours took from a level: the recording still shows it, our next taker does not find it."""
     cell = market.offset + level + (market.levels if side == Side.SELL else 0)
     if taken_of[cell] != book[cell]:
         taken[cell], taken_of[cell] = 0, book[cell]
     taken[cell] += size
-    core.consumed = 1
+    market.taken = 1
 
 
 @njit
-def _takeable(core, book, taken, taken_of, market, order):
+def _takeable(book, taken, taken_of, market, order):
     """Micro-shares on the other side within the order's price."""
     total = 0
     if order.book_side == Side.BUY:
         for level in range(max(bk.ask(market), 0), order.level + 1):
-            total += _offered(core, book, taken, taken_of, market, Side.SELL, level)
+            total += _offered(book, taken, taken_of, market, Side.SELL, level)
     else:
         for level in range(order.level, bk.bid(market) + 1):
-            total += _offered(core, book, taken, taken_of, market, Side.BUY, level)
+            total += _offered(book, taken, taken_of, market, Side.BUY, level)
     return total
 
 
@@ -554,7 +586,7 @@ def _takeable(core, book, taken, taken_of, market, order):
 def _within(venue, market, order):
     """Micro-shares that the order would take at once."""
     if _crosses(market, order):
-        return _takeable(venue.core[0], venue.book, venue.taken, venue.taken_of, market, order)
+        return _takeable(venue.book, venue.taken, venue.taken_of, market, order)
     return 0
 
 
@@ -567,7 +599,7 @@ def _take(venue, market, position, order):
     level = bk.ask(market) if order.book_side == Side.BUY else bk.bid(market)
     nano, charged = 0, 0
     while order.remaining > 0 and 0 <= level < market.levels and (order.level - level) * step >= 0:
-        there = _offered(core, venue.book, venue.taken, venue.taken_of, market, 1 - order.book_side, level)
+        there = _offered(venue.book, venue.taken, venue.taken_of, market, 1 - order.book_side, level)
         if there > 0:
             size = min(order.remaining, there)
             price = level * market.grid
@@ -576,7 +608,7 @@ def _take(venue, market, position, order):
             _fill(venue, market, position, order, price, size, fee - charged, False)
             charged = fee
             if core.consume:
-                _consume(core, venue.book, venue.taken, venue.taken_of, market, 1 - order.book_side, level, size)
+                _consume(venue.book, venue.taken, venue.taken_of, market, 1 - order.book_side, level, size)
         level += step
 
 
@@ -616,7 +648,7 @@ def _match(venue, market, position, order, row):
     else:
         order.ahead = _level_size(venue.book, market, order.book_side, order.level)
         order.traded = 0
-        _link(venue.core[0], venue.heads, venue.spans, venue.orders, row)
+        _link(venue.core[0], market, venue.orders, row)
         if order.expires > 0:
             _timer_set(venue.core[0], venue.timers, venue.orders, order.expires, EXPIRE, order.id)
 
@@ -735,14 +767,14 @@ def _cancel(venue, order_id, market, code):
     if order.delayed:  # not now
         order.cancelling = 1
         return
-    _unlink(venue.core[0], venue.heads, venue.spans, venue.orders, row)
+    _unlink(venue.core[0], venue.markets[market], venue.orders, row)
     _end(venue, position, order, code)
 
 
 @njit
 def _cancel_market(venue, market, code):
-    while venue.heads[market] >= 0:
-        _cancel(venue, venue.orders[venue.heads[market]].id, market, code)
+    while venue.markets[market].head >= 0:
+        _cancel(venue, venue.orders[venue.markets[market].head].id, market, code)
     if venue.core[0].delayed > 0:
         for row in range(MAX_ORDERS):
             order = venue.orders[row]
@@ -780,6 +812,41 @@ def _change_sets(core, account, markets, positions, response, answers, action):
         if done := done and market.group >= 0 and 2 <= n < 64 and chosen > 0 and action.price >> n == 0:
             convert(account, markets, positions, action.market, action.price, size, 0)
     _answer(core, response, answers, kind, action.market, action.order_id, action.price, size if done else 0, 0, 0, 0)
+
+
+@njit
+def fetch_arrival(core, markets, positions, book, orders, actions):
+    """Actions come in bursts, each of another market: ask for what those behind the next will need."""
+    if core.actions_head + AHEAD >= core.actions_tail:
+        return
+    action = actions[(core.actions_head + AHEAD) & (RING - 1)]
+    prefetch(markets, np.int64(action.market), 0, 2)
+    prefetch(positions, np.int64(action.market), 0, 2)
+    prefetch(orders, action.order_id & (MAX_ORDERS - 1), 0, 2)
+    action = actions[(core.actions_head + AHEAD // 2) & (RING - 1)]
+    market = markets[action.market]
+    level = (_book_price(action.outcome, action.price) * market.recip) >> bk.SHIFT
+    side = np.int64(_book_side(action.outcome, action.side))
+    prefetch(book, market.offset + side * market.levels + level, 0, 1)
+    prefetch(orders, np.int64(market.head), 0, 1)
+
+
+@njit
+def fetch_tape(markets, book, orders, events, order, straight, at, n):
+    """Every `AHEAD` rows of the tape: ask for the cells that the next `AHEAD` will change and for our orders there, and
+    for the markets of as many behind those. order, straight, at, n: of `engine.loop`."""
+    for i in range(at, min(at + AHEAD, n)):
+        head = markets[max(events[i if straight else order[i]].market, 0)].head
+        if head >= 0:
+            prefetch(orders, np.int64(orders[head].next), 0, 1)
+    for i in range(at + AHEAD, min(at + 2 * AHEAD, n)):
+        row = events[i if straight else order[i]]
+        market, side = markets[max(row.market, 0)], np.int64(row.side) & 1
+        level = (row.price * market.recip) >> bk.SHIFT
+        prefetch(book, market.offset + side * market.levels + level, 0, 1)
+        prefetch(orders, np.int64(market.head), 0, 1)
+    for i in range(at + 2 * AHEAD, min(at + 3 * AHEAD, n)):
+        prefetch(markets, np.int64(events[i if straight else order[i]].market), 0, 1)
 
 
 @inline
@@ -826,21 +893,21 @@ def expire(venue):
 
 
 @inline
-def _finish(venue, position, order, row):
+def _finish(venue, market, position, order, row):
     if order.remaining == 0:
-        _unlink(venue.core[0], venue.heads, venue.spans, venue.orders, row)
+        _unlink(venue.core[0], market, venue.orders, row)
         _drop(venue.account[0], position, order)
 
 
 @inline
-def _on_trade(venue, market, event):
+def _on_trade(venue, market, at, event):
     """A print of `event.size` with aggressor `event.side` at `event.price`."""
-    position = venue.positions[market.id]
+    position = venue.positions[at]
     level = (event.price * market.recip) >> bk.SHIFT
     left = event.size  # not yet matched to our orders that stood before the printed level
     ours = 0  # of ours filled at the printed level: they were part of what the print ate
     partial = venue.core[0].partial_fills
-    row = venue.heads[market.id]
+    row = market.head
     while row >= 0:
         order = venue.orders[row]
         after = order.next
@@ -861,7 +928,7 @@ def _on_trade(venue, market, event):
                 if not through:
                     ours += min(size, left - ours)
                 _fill(venue, market, position, order, order.level * market.grid, size, 0, True)
-                _finish(venue, position, order, row)
+                _finish(venue, market, position, order, row)
         row = after
 
 
@@ -884,7 +951,7 @@ def _on_depth(venue, market, side, level, before, after):
     """The level's recorded size went from `before` to `after`: move our queue positions there."""
     core = venue.core[0]
     guessing = core.queue_model != RISK_AVERSE or core.trade_share > 0
-    row = venue.heads[market.id]
+    row = market.head
     while row >= 0:
         order = venue.orders[row]
         if order.book_side == side and order.level == level:
@@ -906,12 +973,12 @@ def _on_depth(venue, market, side, level, before, after):
 
 
 @inline
-def _on_crossing(venue, market, side, level, size):
+def _on_crossing(venue, market, at, side, level, size):
     """A recorded level at or through our resting price on the other side would have met us."""
-    position = venue.positions[market.id]
+    position = venue.positions[at]
     partial = venue.core[0].partial_fills
     left = size
-    row = venue.heads[market.id]
+    row = market.head
     while row >= 0:
         order = venue.orders[row]
         after = order.next
@@ -922,7 +989,7 @@ def _on_crossing(venue, market, side, level, size):
                 left -= fill
                 if fill > 0:
                     _fill(venue, market, position, order, order.level * market.grid, fill, 0, True)
-                    _finish(venue, position, order, row)
+                    _finish(venue, market, position, order, row)
         row = after
 
 
@@ -935,19 +1002,19 @@ def observe(venue, event, now):
     if kind == EventKind.CHANGE or kind == EventKind.LEVEL:
         level, side, size = (event.price * market.recip) >> bk.SHIFT, np.int64(event.side) & 1, event.size
         cell = market.offset + side * market.levels + level
-        if venue.core[0].consumed and venue.taken_of[cell] != size:
+        if market.taken and venue.taken_of[cell] != size:
             venue.taken[cell] = 0
         before = venue.book[cell]
         bk.set_level(venue.book, market, side, level, size)
-        span, cells = venue.spans[market.id], side * SPAN
-        if span[cells + FROM] <= level <= span[cells + TO] and before != size:
+        cells = side * SPAN
+        if market.span[cells + FROM] <= level <= market.span[cells + TO] and before != size:
             _on_depth(venue, market, side, level, before, size)
-        if bk.rank(side, level) >= span[cells + REACH] and size > before:
-            _on_crossing(venue, market, side, level, size - before)
+        if bk.rank(side, level) >= market.span[cells + REACH] and size > before:
+            _on_crossing(venue, market, event.market, side, level, size - before)
     elif kind == EventKind.TRADE:
         level, side = (event.price * market.recip) >> bk.SHIFT, np.int64(event.side) & 1
-        if bk.rank(side, level) >= venue.spans[market.id, side * SPAN + REACH]:
-            _on_trade(venue, market, event)
+        if bk.rank(side, level) >= market.span[side * SPAN + REACH]:
+            _on_trade(venue, market, event.market, event)
     elif kind == EventKind.BOOK_CLEAR:
         bk.apply(venue.book, market, event)
     elif kind == EventKind.TICK_SIZE:

@@ -179,7 +179,7 @@ def new_state(
         positions=s.per_market(s.POSITION, n),
         book=s.per_market(np.int64, cells),
         volume=s.per_market(np.int64, (n, s.VOLUME_CELLS)),
-        orders=s.records(s.ORDER, s.MAX_ORDERS),
+        orders=s.per_market(s.ORDER, s.MAX_ORDERS, large=n >= s.MANY),
         free=np.arange(s.MAX_ORDERS - 1, -1, -1, dtype=np.int64),
         slots=slots,
         taking=s.per_market(np.int64, (n, s.N_SLOTS)),

@@ -43,6 +43,10 @@ LINE = 64
 """Bytes of a cache line."""
 HUGE = 1 << 21
 """Bytes of a large page of memory."""
+AHEAD = 8
+"""Rows for which memory is asked for at once: with thousands of markets what they touch is in no near cache."""
+MANY = 64
+"""From so many markets on it pays to ask for memory ahead of time, and to have tables in large pages."""
 LEAST_RESPONSE = 1
 """ns: an answer is later than the decision that caused it, or a log of events alone could not say which came first."""
 
@@ -69,7 +73,7 @@ WATCH = 15_000_000_000
 BENIGN, TOXIC, INFORMED = 0, 1, 2
 
 
-def _lines(fields: list[tuple]) -> np.dtype:
+def lines(fields: list[tuple]) -> np.dtype:
     """A record that begins and ends with a cache line. Of MARKET and POSITION there is one a market: with thousands of
     them most of a decision's time is waiting for such lines, so what one event or decision touches stands together."""
     plain = np.dtype(fields)
@@ -78,7 +82,7 @@ def _lines(fields: list[tuple]) -> np.dtype:
     return np.dtype([*plain.descr, ("pad", "<i8", (rest,))]) if rest else plain
 
 
-MARKET = _lines(
+MARKET = lines(
     [
         # identity and book geometry (see engine.book): level i stands for price i * grid
         ("id", "<i8"),  # index in the run's market table
@@ -133,18 +137,18 @@ MARKET = _lines(
         ("end_ts", "<i8"),  # ns, scheduled close, 0 = unknown
         ("payout", "<i8"),  # pips per YES share once RESOLVED, else -1
         ("redeeming", "<i8"),  # 1 = RESOLVED, and what it pays us is not cash yet
-        # what the sensors measured, the fees, and what forbids trading
-        ("x", "<f8", (N_FEATURES,)),
+        # the fees, what forbids trading, and what the sensors measured
         ("fee_rate", "<i8"),  # ppm
         ("fee_exponent", "<i8"),
         ("rebate_rate", "<i8"),  # ppm of the taker fee that goes to makers
         ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
         ("flags", "<i8"),  # rows.Listed bits: what is held against it
         ("switch", "<i8"),  # kill switches of this market, its event or its feed: see engine.switches; 0 = none
+        ("x", "<f8", (N_FEATURES,)),
     ]
 )
 
-POSITION = _lines(
+POSITION = lines(
     [
         # what is held
         ("yes", "<i8"),  # micro-shares held, incl. reserved
@@ -164,29 +168,30 @@ POSITION = _lines(
         ("last_fill_price", "<i8"),  # pips, YES space
         ("last_fill_side", "<i8"),  # YES space: BUY = we became longer YES
         ("last_fill_size", "<i8"),  # micro-shares
-        # cancels on their way
-        ("leaving", "<i8", (N_SLOTS,)),  # by slot: orders whose cancel was sent and is not confirmed
+        # cancels on their way, and what was sent
         ("leaving_ts", "<i8", (N_SLOTS,)),  # ns, when the last of those cancels was sent
+        ("leaving", "<i2", (N_SLOTS,)),  # by slot: orders whose cancel was sent and is not confirmed
+        ("forced", "<i8"),  # 1 = a person or the portfolio wants it closed
+        ("exiting", "<i8"),  # reason-code number of the exit that goes on until the position is closed, 0 = none
+        ("pause_until", "<i8"),  # ns, until when the strategy pauses here after such an exit
+        ("yes_unsettled", "<i8"),  # of `yes`, bought but not confirmed by the chain
+        ("no_unsettled", "<i8"),
+        ("merging", "<i8"),  # micro-shares of both outcomes on their way to be merged, in both `reserved` too
+        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
+        ("sent", "<i4", (SENT_CELLS,)),  # orders sent in this market, by period
+        ("spare", "<i4"),
         # money
         ("realised", "<i8"),  # micro-pUSD, before fees and rebates
         ("fees", "<i8"),  # micro-pUSD paid
         ("rebates", "<i8"),  # micro-pUSD accrued
         ("receivable", "<i8"),  # micro-pUSD that the resolved market owes us
-        ("merging", "<i8"),  # micro-shares of both outcomes on their way to be merged, in both `reserved` too
         # the neg-risk event's outcomes, filled before risk when the market is in a group (ledger.survey_group)
         ("group_cost", "<i8"),  # micro-pUSD, all its holdings at cost
         ("group_base", "<i8"),  # micro-pUSD they pay when an outcome wins in which we have nothing
         ("group_others", "<i8"),  # micro-pUSD that comes on top at worst if this market's outcome does not win
         # what the chain has not confirmed
-        ("yes_unsettled", "<i8"),  # of `yes`, bought but not confirmed by the chain
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
-        ("no_unsettled", "<i8"),
         ("no_unsettled_cost", "<i8"),
-        ("forced", "<i8"),  # 1 = a person or the portfolio wants it closed
-        ("exiting", "<i8"),  # reason-code number of the exit that goes on until the position is closed, 0 = none
-        ("pause_until", "<i8"),  # ns, until when the strategy pauses here after such an exit
-        ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
-        ("sent", "<i8", (SENT_CELLS,)),  # orders sent in this market, by period
     ]
 )
 
@@ -233,24 +238,26 @@ ACCOUNT = np.dtype(
     ]
 )
 
-ORDER = np.dtype(
+ORDER = lines(
     [
+        # all that a decision asks of a quote that stays: one line
         ("id", "<i8"),  # 0 = free row
         ("corr", "<i8"),
-        ("market", "<i8"),
-        ("slot", "<i8"),
-        ("outcome", "<i8"),
-        ("side", "<i8"),
-        ("price", "<i8"),  # pips, in the order's own token
         ("size", "<i8"),  # micro-shares
         ("filled", "<i8"),  # micro-shares
         ("reserved", "<i8"),  # micro-pUSD (buys) or micro-shares (sells) still held back
-        ("order_type", "<i8"),
-        ("flags", "<i8"),
-        ("state", "<i8"),  # see below
+        ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
+        ("price", "<i4"),  # pips, in the order's own token
+        ("market", "<i4"),
+        ("slot", "<i2"),
+        ("outcome", "i1"),
+        ("side", "i1"),
+        ("order_type", "i1"),
+        ("flags", "i1"),
+        ("state", "i1"),  # see below
+        ("spare", "i1"),
         ("submit_ts", "<i8"),
         ("ack_ts", "<i8"),  # 0 = not acknowledged
-        ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
         ("ahead", "<i8"),  # micro-shares queued before it as far as we can tell: at most the level's size
         ("expires", "<i8"),  # ns, when the venue drops it, 0 = never
     ]
@@ -480,7 +487,7 @@ def records(dtype: np.dtype, n: int | tuple[int, ...]) -> np.ndarray:
     return np.zeros(n, dtype=np.dtype((Row, dtype)))
 
 
-def per_market(dtype: np.dtype | type, shape: int | tuple[int, ...]) -> np.ndarray:
+def per_market(dtype: np.dtype | type, shape: int | tuple[int, ...], large: bool = True) -> np.ndarray:
     """Zeroed array (of records as `records` gives them) that begins at a cache line, for what grows with the markets.
 
     From a megabyte on it lies in large pages where the system has them: books and positions are visited in no order,
@@ -488,11 +495,12 @@ def per_market(dtype: np.dtype | type, shape: int | tuple[int, ...]) -> np.ndarr
     """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    if size < HUGE // 2:
+    if size < HUGE // 2 or not large:
         raw = np.zeros(size + LINE, np.uint8)
         raw = raw[-raw.ctypes.data % LINE :][:size]
     else:
-        pages = mmap.mmap(-1, size + HUGE)
+        # of this process alone: by default mmap shares its pages, which the system does not make large
+        pages = mmap.mmap(-1, size + HUGE, **({"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}))
         if hasattr(mmap, "MADV_HUGEPAGE"):
             pages.madvise(mmap.MADV_HUGEPAGE)
         raw = np.frombuffer(pages, np.uint8)

@@ -50,6 +50,7 @@ from polytraders.engine.ledger import (
 )
 from polytraders.engine.rules import gtd_expires, gtd_expiry, gtd_too_soon
 from polytraders.engine.state import (
+    AHEAD,
     LEAST_RESPONSE,
     LINE,
     LIVE,
@@ -66,8 +67,10 @@ from polytraders.engine.state import (
     N_PARAMS,
     N_SAMPLES,
     N_SLOTS,
+    OPPORTUNITY,
     PENDING_CANCEL,
     PENDING_NEW,
+    POSITION,
     REPEAT,
     WANT_NOTHING,
     WANT_QUOTE,
@@ -106,9 +109,11 @@ FIRST_MONDAY = 4
 """1970-01-01 was a Thursday: day 4 was the first Monday of the epoch."""
 CHAIN = 64
 """Rows one intent may stage: all risk and execution bots and the runtime's own."""
-FETCH_RECORDS, FETCH_TOUCH = 4, 2
+FETCH_RECORDS, FETCH_TOUCH = 5, 2
 """How many markets ahead of the one decided on memory is asked for."""
-_MARKET_LINES, _REPEAT_BYTES = MARKET.fields["x"][1] // LINE + 2, REPEAT.itemsize
+_MARKET_LINES = (MARKET.fields["x"][1] + 8 * OPPORTUNITY) // LINE + 1
+_POSITION_LINES = POSITION.fields["realised"][1] // LINE
+_REPEAT_BYTES = REPEAT.itemsize
 NO_SLOT = N_SLOTS
 RESHAPE = N_SLOTS + 1
 """Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
@@ -410,12 +415,13 @@ def decides_before(clock, when):
 def _fetch_records(state, index):
     """A market will be decided on soon: with thousands of them its records are in no cache by now."""
     prefetch(state.markets, index, 0, _MARKET_LINES)
-    prefetch(state.positions, index, 0, 3)
+    prefetch(state.positions, index, 0, _POSITION_LINES)
     prefetch(state.slots, index, 0, 1)
     series = state.clock[0].n_bots * _REPEAT_BYTES
-    prefetch(state.repeats, index, NO_SLOT * series, 2)
-    prefetch(state.repeats, index, 0, 3)  # the first slot of each side is what most strategies use
-    prefetch(state.repeats, index, N_SLOTS // 2 * series, 3)
+    for part in range(0, series, LINE):  # the first slot of each side is what most strategies use
+        prefetch(state.repeats, index, part, 1)
+        prefetch(state.repeats, index, N_SLOTS // 2 * series + part, 1)
+        prefetch(state.repeats, index, NO_SLOT * series + part, 1)
 
 
 @inline
@@ -426,7 +432,35 @@ def _fetch_touch(state, index):
     prefetch(state.book, market.offset + market.levels + bk.ask(market), 0, 2)
     for slot in range(0, N_SLOTS, N_SLOTS // 2):
         if slots[slot] >= 0:
-            prefetch(state.orders, slots[slot], 0, 3)
+            prefetch(state.orders, slots[slot], 0, 2)
+
+
+@njit
+def fetch_events(markets, positions, book, volume, events, at, n):
+    """Every `AHEAD` rows: ask for what the next `AHEAD` will change, and for the markets of as many behind those."""
+    for i in range(at + AHEAD, min(at + 2 * AHEAD, n)):
+        row = events[i]
+        index, side = np.int64(max(row.market, 0)), np.int64(row.side) & 1
+        market = markets[index]
+        if row.kind <= EventKind.CHANGE:
+            level = (row.price * market.recip) >> bk.SHIFT
+            prefetch(book, market.offset + side * market.levels + level, 0, 1)
+        elif row.kind == EventKind.TRADE:
+            prefetch(markets, index, 2 * LINE, 1)
+            prefetch(positions, index, LINE, 1)
+            prefetch(volume, index, 0, 4)
+    for i in range(at + 2 * AHEAD, min(at + 3 * AHEAD, n)):
+        prefetch(markets, np.int64(events[i].market), 0, 2)
+
+
+@njit
+def fetch_answer(markets, positions, slots, orders, event):
+    """An answer that will be consumed soon: ask for what it speaks of."""
+    index = np.int64(event.market)
+    prefetch(markets, index, 0, 2)
+    prefetch(positions, index, 0, _POSITION_LINES)
+    prefetch(slots, index, 0, 1)
+    prefetch(orders, event.aux & (MAX_ORDERS - 1), 0, 2)
 
 
 @inline

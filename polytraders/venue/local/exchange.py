@@ -153,7 +153,7 @@ class Exchange:
             raise Refusal("there is such a market already")
         for venue in self.venues():
             row = venue.markets[index]
-            row.tick, row.min_size, row.end_ts, row.status = info.tick, info.min_size, info.end_ts, Status.OPEN
+            row.tick, row.min_size, row.status = info.tick, info.min_size, Status.OPEN
             row.fee_rate, row.fee_exponent, row.rebate_rate = info.fee_rate, info.fee_exponent, info.rebate_rate
             row.taker_delay = info.taker_delay
         listing = self._list(info)
@@ -445,9 +445,7 @@ class Exchange:
             own = price if outcome == Outcome.YES else ONE - price
             if own > ticket.price if buying else own < ticket.price:
                 break
-            there = int(
-                matching._offered(venue.core[0], venue.book, venue.taken, venue.taken_of, market, int(asks), level)
-            )
+            there = int(matching._offered(venue.book, venue.taken, venue.taken_of, market, int(asks), level))
             want = left * ONE // own // CENT_SHARE * CENT_SHARE if buying else left
             size = min(there, want)
             if size:
