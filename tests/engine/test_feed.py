@@ -117,15 +117,18 @@ def test_what_is_refused_at_once_is_not_tried_again_before_the_next_message():
 
 
 class Later(Collected):
-    """A sink that has the consumed rows made in another thread, while the loop already fills the next buffers."""
+    """A sink with a thread of its own, which puts the consumed rows together while the loop fills the next buffers."""
 
     def __init__(self):
         super().__init__()
         self.pool = ThreadPoolExecutor(1)
 
+    def put(self, kind, rows):
+        return SimpleNamespace(wait=self.pool.submit(super().put, kind, rows).result)
+
     def put_made(self, kind, make):
-        made = self.pool.submit(lambda: self.parts[kind].append(make().copy()))
-        return SimpleNamespace(wait=made.result)
+        keep = super().put
+        return SimpleNamespace(wait=self.pool.submit(lambda: keep(kind, make())).result)
 
 
 def test_rows_put_together_in_another_thread_are_the_same(monkeypatch):
