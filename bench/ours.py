@@ -1,6 +1,6 @@
 """Our side of the benchmark: each case a fresh process, one JSON line.
 
-python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG] [ALL] | first_event SPAWNED_NS
+python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG] [BOTS] | first_event SPAWNED_NS
 """
 
 from __future__ import annotations
@@ -54,11 +54,22 @@ CORE_BOTS = (
 """The least that a maker trades with; the others are off where only these are measured."""
 
 
-def bots_off() -> dict[str, str]:
-    """Settings that leave only CORE_BOTS on."""
+UNREAD_SENSORS = ("intel.liquidity_decay_monitor", "disc.marketqualityranker", "disc.opportunityqueue")
+"""What they find out, neither maker_tight nor a risk or execution bot reads: with them or without, the same orders."""
+
+CORE, EVERY, GATES = 0, 1, 2
+"""Which bots are on: CORE_BOTS; all that are on by default; those without UNREAD_SENSORS, which is every risk and
+execution bot that is on by default, with the strategy and what these read."""
+
+
+def bots_off(which: int = CORE) -> dict[str, str]:
+    """Settings that leave on what `which` says."""
     from polytraders.bots import KERNEL_BOTS
 
-    return {f"{bot}.mode": "off" for bot in KERNEL_BOTS if bot not in CORE_BOTS and not bot.startswith("strat.")}
+    if which == EVERY:
+        return {}
+    off = [bot for bot in KERNEL_BOTS if bot not in CORE_BOTS and not bot.startswith("strat.")]
+    return {f"{bot}.mode": "off" for bot in (off if which == CORE else UNREAD_SENSORS)}
 
 
 def peak_rss_mb() -> float:
@@ -186,15 +197,15 @@ def session(rows: np.ndarray, markets: int, name: str) -> Any:
     return Session(name=name, events=rows, markets=infos, pin=pin, quality={}, notes=("synthetic: a benchmark",))
 
 
-def maker(markets: int, interval_ms: int, log: int = 1, every_bot: int = 0) -> dict:
+def maker(markets: int, interval_ms: int, log: int = 1, bots: int = CORE) -> dict:
     """A whole backtest of maker_tight, its log written and closed (log = 0: not written).
 
-    every_bot: 1 = all kernel bots, else CORE_BOTS. interval_ms 0 decides on every event.
+    bots: CORE, EVERY or GATES. interval_ms 0 decides on every event.
     """
     from polytraders.config import load_settings
     from polytraders.run.backtest import run_backtest
 
-    chosen = TOUCH_MAKER | {"engine.decide_interval_ms": str(interval_ms)} | ({} if every_bot else bots_off())
+    chosen = TOUCH_MAKER | {"engine.decide_interval_ms": str(interval_ms)} | bots_off(bots)
     settings = load_settings().with_overrides(chosen)
     rows = np.load(stream.cached(markets))
     folder = Path(mkdtemp(prefix="run-", dir=stream.work_folder()))

@@ -195,6 +195,7 @@ def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
         "maker": lambda: ours("maker", "1", "100"),
         "maker_1000": lambda: ours("maker", "1000", "100"),
         "maker_5000": lambda: ours("maker", "5000", "100"),
+        "gates": lambda: ours("maker", "1", "100", "1", "2"),
         "all_bots": lambda: ours("maker", "1", "100", "1", "1"),
         "every_event": lambda: ours("maker", "1", "0"),
         "peer_every": lambda: peer(events, "every"),
@@ -232,8 +233,14 @@ def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
             peer_idle=median(rate["peer_idle"]),
         ),
         compare(
+            "maker_risk_and_execution", "events/s", rate["gates"], rate["peer"],
+            what="the same with every risk and execution bot that is on by default (13 and 7) and the two sensors that "
+            "they and the strategy read", at_least=2.0,
+            peer_name=other["engine"], ours=counts(runs["gates"][-1]),
+        ),
+        compare(
             "maker_all_bots", "events/s", rate["all_bots"], rate["peer"],
-            what="the same with every sensor, risk and execution bot there is", at_least=2.0,
+            what="the same with the three other sensors too: all 26 bots that are on by default", at_least=2.0,
             peer_name=other["engine"], ours=counts(runs["all_bots"][-1]),
         ),
         compare(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from polytraders.engine import loop
 from polytraders.engine.jit import JIT
 from polytraders.engine.latency import Latency
 from polytraders.engine.ledger import identity_gap
-from polytraders.engine.loop import CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
+from polytraders.engine.loop import ANSWERED, CURSOR_CELLS, DONE, LOCAL, LOGGED, SENT
 from polytraders.engine.matching import QUEUE_MODELS, Venue, new_venue
 from polytraders.engine.prints import pair_prints, venue_order
 from polytraders.engine.setup import INTENT_TTL, TOLERANCE, MarketLike, Pipeline, check_events, new_state
@@ -104,7 +105,11 @@ def _latency_name(latency: int | Latency) -> str:
 
 
 class Sink(Protocol):
-    """Where rows go. `put` may keep the array: it must return something whose `wait()` says that it is free again."""
+    """Where rows go. `put` may keep the array: it must return something whose `wait()` says that it is free again.
+
+    A sink with a thread of its own may also have `put_made(kind, make)`: it calls `make` there, once, for rows (at
+    least one) that stay as they are until it calls the next. It returns the same as `put`.
+    """
 
     def put(self, kind: str, rows: np.ndarray) -> Any: ...
 
@@ -149,6 +154,9 @@ class _Drain:
         self.sets = [(new_out(rows), records(EVENT, self.log_rows)) for _ in range(BUFFERS if sink else 1)]
         self.busy: list[list[Any]] = [[] for _ in self.sets]
         self.at = 0
+        self.put_made = getattr(sink, "put_made", None)
+        self.merged = records(EVENT, self.log_rows if self.put_made else 0)
+        self.merge = loop.compiled("merge_rows") if self.log_rows else None
 
     def take(self) -> tuple[Out, np.ndarray]:
         """The next free set, its counts at zero."""
@@ -160,12 +168,28 @@ class _Drain:
         out.count[:] = 0
         return out, log
 
-    def hand_over(self, logged: int) -> None:
-        """Give what stands in the current set to the sink and move on."""
-        out, log = self.sets[self.at]
+    def put_events(self, tape: np.ndarray, answered: int, seq: int) -> None:
+        """Give the sink the rows that were consumed behind the first `seq` of the run: those of the tape and the
+        answers that stand in the current set, in their order. It takes as long as a tenth of the loop, so whoever can
+        puts them together in its own thread."""
+        count, answers = len(tape) + answered, self.sets[self.at][1][:answered]
+        if not count or not self.log_rows:
+            return
+        if self.put_made:
+            ticket = self.put_made("events", partial(self._merged, tape, answers, seq, self.merged[:count]))
+        else:
+            ticket = self.sink.put("events", self._merged(tape, answers, seq, records(EVENT, count)))
+        self.busy[self.at].append(ticket)
+
+    def _merged(self, tape: np.ndarray, answers: np.ndarray, seq: int, rows: np.ndarray) -> np.ndarray:
+        self.merge(tape, answers, seq, rows)
+        return rows
+
+    def hand_over(self) -> None:
+        """Give what was decided and stands in the current set to the sink and move on."""
+        out, _ = self.sets[self.at]
         if self.sink is not None:
             for kind, rows in (
-                ("events", log[:logged]),
                 ("decisions", out.decisions[: out.count[N_DECISIONS]]),
                 ("actions", out.actions[: out.count[N_ACTIONS]]),
                 ("samples", out.samples[: out.count[N_SAMPLES]]),
@@ -312,9 +336,11 @@ def simulate_prepared(
     with np.errstate(over="ignore"):  # the rolling hashes wrap by design
         while not cursor[DONE]:
             out, log = drain.take()
-            cursor[LOGGED] = cursor[SENT] = 0
+            cursor[LOGGED] = cursor[SENT] = cursor[ANSWERED] = 0
+            local, seq = int(cursor[LOCAL]), int(state.clock[0].seq)
             run(state, simulated, kernels, events, prepared.times, prepared.order, cursor, out, log)
-            drain.hand_over(int(cursor[LOGGED]))
+            drain.put_events(events[local : cursor[LOCAL]], int(cursor[ANSWERED]), seq)
+            drain.hand_over()
             if progress:
                 progress(int(cursor[LOCAL]), len(events))
         if cursor[DONE] == 2:
@@ -370,7 +396,7 @@ def feed(
         while not cursor[DONE]:
             out, _log = drain.take()
             run(state, kernels, events, cursor, out)
-            drain.hand_over(0)
+            drain.hand_over()
             if progress:
                 progress(int(cursor[LOCAL]), len(events))
     return Simulation(state, None, len(events), time.perf_counter() - began)
@@ -382,7 +408,7 @@ def flush(state: State, sink: Sink | None) -> None:
     while not done:
         out, _ = drain.take()
         done = loop.compiled("flush_repeats")(state, out)
-        drain.hand_over(0)
+        drain.hand_over()
 
 
 def _close(state: State, drain: _Drain, keep_events: bool) -> None:

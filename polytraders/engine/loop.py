@@ -34,8 +34,8 @@ PREFETCH = 16
 """Rows that memory is asked for ahead of time; their stream is longer than any cache."""
 
 # cells of the cursor
-LOCAL, VENUE_AT, LOGGED, DONE, SENT, UNTIL = 0, 1, 2, 3, 4, 5
-CURSOR_CELLS = 6
+LOCAL, VENUE_AT, LOGGED, DONE, SENT, UNTIL, ANSWERED = 0, 1, 2, 3, 4, 5, 6
+CURSOR_CELLS = 7
 
 
 @njit
@@ -77,9 +77,10 @@ def _backtest(many):
         """Run until a buffer is full or the data ends (cursor[DONE] = 1).
 
         events: EVENT[n] by receive time; times: int64[n], venue time of the k-th event in venue order;
-        order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], consumed
-        rows in order, or empty. At equal times: venue before its timers before arrivals before receipts
-        before answers before decisions.
+        order: int64[n] that order, or empty when it is the receive order; log: EVENT[m], the answers consumed, or
+        empty for no log. It returns for one after m rows of both kinds, cursor[LOGGED], of which cursor[ANSWERED] are
+        answers: `merge_rows` makes the log of them, in another thread. At equal times: venue before its timers before
+        arrivals before receipts before answers before decisions.
 
         The venue runs ahead of us as far as no action of ours can interfere: up to the next arrival, or to where an
         action upon the next thing that we hear of would arrive. Both sides so work through several rows at a time.
@@ -90,6 +91,7 @@ def _backtest(many):
         events, times, order, cursor = borrow(events, 0), borrow(times, 0), borrow(order, 0), borrow(cursor, 0)
         log = borrow(log, 0)
         local, venue_at, logged, sent = cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT]
+        answered = cursor[ANSWERED]
         core, clock = venue.core[0], state.clock[0]
         logging = room > 0
         end = events[n - 1].ts_recv
@@ -141,10 +143,7 @@ def _backtest(many):
                 event = events[local]
                 local += 1
                 consume(state, out, event)
-                if logging:
-                    log[logged] = event
-                    log[logged].seq = clock.seq
-                    logged += 1
+                logged += 1
                 if event.kind >= EventKind.RESOLUTION and not has_room(out):  # what pays us writes a sample
                     break
             t_local = events[local].ts_recv if local < n else FAR
@@ -175,12 +174,32 @@ def _backtest(many):
                 core.answers_head += 1
                 consume(state, out, event)
                 if logging:
-                    log[logged] = event
-                    log[logged].seq = clock.seq
-                    logged += 1
+                    log[answered] = event
+                    log[answered].seq = clock.seq
+                    answered += 1
+                logged += 1
         cursor[LOCAL], cursor[VENUE_AT], cursor[LOGGED], cursor[SENT] = local, venue_at, logged, sent
+        cursor[ANSWERED] = answered
 
     return backtest
+
+
+def _merge_rows(tape, answers, seq, rows):
+    """Fill rows, EVENT[n], with what was consumed behind the first `seq` rows of a run: the answers have their places,
+    the rows of the tape take the others in order."""
+    tape, answers, rows = borrow(tape, 0), borrow(answers), borrow(rows)
+    at, answered = 0, 0
+    due = answers[0].seq if answers.shape[0] > 0 else FAR
+    for i in range(rows.shape[0]):
+        seq += 1
+        if seq == due:
+            rows[i] = answers[answered]
+            answered += 1
+            due = answers[answered].seq if answered < answers.shape[0] else FAR
+        else:
+            rows[i] = tape[at]
+            rows[i].seq = seq
+            at += 1
 
 
 def _feed(state, kernels, events, cursor, out):
@@ -316,6 +335,7 @@ def compiled(name: str) -> Callable[..., Any]:
         "backtest": (_backtest(False), "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "backtest_many": (_backtest(True), "state venue kernels events i1 i1 i1 out events", {"nogil": True}),
         "feed": (_feed, "state kernels events i1 out", {"nogil": True}),
+        "merge_rows": (_merge_rows, "events events int64 events", {"nogil": True}),
         "paper": (_paper, "venue actions events i1", {}),
         "unsafe_row": (_unsafe_row, "markets events int64 int64", {}),
         "venue_times": (_venue_times, "events i1 i1", {}),

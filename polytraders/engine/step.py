@@ -178,18 +178,25 @@ def _terms(intent):
 
 
 @inline
-def _count(state, bot, market, slot, code, verdict, intent, observed, limit):
-    """Let one decision enter its bot's hash and count; True when it is not what the bot last wrote in this series."""
-    b, last = state.bots[bot], state.repeats[market.id, slot, bot]
-    last.count += 1
-    mixed = (
+def _about(market, slot, intent):
+    """What all decisions about one intent, as it stands, bring into their bots' hashes."""
+    return (
         market.now * 6364136223846793005
         ^ intent.price * 1442695040888963407
         ^ intent.size * 3935559000370003845
-        ^ observed * 2691343689449507681
-        ^ limit * 8120886135012347963
-        ^ (market.id << 32 | slot << 24 | verdict << 16 | code)
+        ^ (market.id << 32 | slot << 24)
     )
+
+
+@inline
+def _count(state, bot, series, about, code, verdict, observed, limit):
+    """Let one decision enter its bot's hash and count; True when it is not what the bot last wrote in this series.
+
+    series: REPEAT[b] of the market and slot. about: see `_about`.
+    """
+    b, last = state.bots[bot], series[bot]
+    last.count += 1
+    mixed = about ^ observed * 2691343689449507681 ^ limit * 8120886135012347963 ^ (verdict << 16 | code)
     b.hash = (b.hash ^ mixed) * 1099511628211 + (b.hash >> 29)
     b.decisions += 1
     return last.code != code or last.verdict != verdict  # before the first one, code is 0
@@ -216,17 +223,31 @@ def _keep(out, bot, slot, code, verdict, intent, terms, observed, limit, changed
 
 
 @inline
-def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
+def _stage_of(state, out, bot, slot, series, about, code, verdict, intent, terms, observed, limit):
     """One decision of an intent's chain. Whether it becomes a row is not known before the chain's end."""
-    changed = _count(state, bot, market, slot, code, verdict, intent, observed, limit)
+    changed = _count(state, bot, series, about, code, verdict, observed, limit)
     return _keep(out, bot, slot, code, verdict, intent, terms, observed, limit, changed)
 
 
 @inline
-def _note(state, out, bot, market, slot, code, intent, terms, observed, limit):
+def _stage(state, out, bot, market, slot, code, verdict, intent, terms, observed, limit):
+    """The same for one decision alone."""
+    series, about = state.repeats[market.id, slot], _about(market, slot, intent)
+    return _stage_of(state, out, bot, slot, series, about, code, verdict, intent, terms, observed, limit)
+
+
+@inline
+def _note_of(state, out, bot, slot, series, about, code, intent, terms, observed, limit):
     """One decision that cannot lead to an action: it becomes a row when it is news, and is only counted else."""
-    if _count(state, bot, market, slot, code, Verdict.NONE, intent, observed, limit):
+    if _count(state, bot, series, about, code, Verdict.NONE, observed, limit):
         _keep(out, bot, slot, code, Verdict.NONE, intent, terms, observed, limit, True)
+
+
+@inline
+def _note(state, out, bot, market, slot, code, intent, terms, observed, limit):
+    """The same for one decision alone."""
+    series, about = state.repeats[market.id, slot], _about(market, slot, intent)
+    _note_of(state, out, bot, slot, series, about, code, intent, terms, observed, limit)
 
 
 @inline
@@ -685,6 +706,8 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
     clock, vote = state.clock[0], state.vote[0]
     first = clock.n_intel + clock.n_disc + clock.n_strat
     allowed = True
+    slot = intent.slot
+    series, about = state.repeats[market.id, slot], _about(market, slot, intent)
     for k in range(clock.n_risk):
         bot = first + k
         mode = state.bots[bot].mode
@@ -697,7 +720,9 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
         code = judge(kernels.risk, k, intent, market, position, account, ladder, vote, state.params[bot])
         if allowed and mode == MODE_QUARANTINE and market.quarantined:
             vote.verdict = Verdict.QUARANTINE
-        row = _stage(state, out, bot, market, intent.slot, code, vote.verdict, intent, terms, vote.observed, vote.limit)
+        row = _stage_of(
+            state, out, bot, slot, series, about, code, vote.verdict, intent, terms, vote.observed, vote.limit
+        )
         row.terms = terms | vote.passive_only << 4 | vote.close_only << 5  # TERMS_VOTE_*
         if not allowed or mode < MODE_ENFORCED:  # a panel vote after a REJECT, shadow or advisory: heard, not obeyed
             continue
@@ -725,9 +750,10 @@ def _judge(state, kernels, out, market, position, account, ladder, intent, terms
                 intent.reduce_only = 1
             row.out_price = intent.price
             row.out_size = intent.size
+            about = _about(market, slot, intent)
     if clock.guarded == 0 and (account.switch != 0 or market.switch != 0):  # no bot to say so: nothing passes
         code = np.int64(Code.RISK_KILL_SWITCH_ACTIVE)
-        _stage(state, out, clock.n_bots - 1, market, intent.slot, code, Verdict.REJECT, intent, terms, 0, 0)
+        _stage(state, out, clock.n_bots - 1, market, slot, code, Verdict.REJECT, intent, terms, 0, 0)
         allowed = False
     return allowed
 
@@ -855,6 +881,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, orig
     if allowed:
         plan.fee = plan.rebate = plan.slippage_bps = plan.q_exec = plan.method = 0
         first = strategy + 1 + clock.n_risk
+        own, about = state.repeats[market.id, slot], _about(market, slot, intent)
         for k in range(clock.n_exec):
             bot = first + k
             if state.bots[bot].mode == MODE_OFF:
@@ -865,8 +892,8 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, orig
                 written = state.plan[1]
             written.observed = written.limit = 0
             code = shape(kernels.exec, k, intent, market, position, account, ladder, written, state.params[bot])
-            row = _stage(
-                state, out, bot, market, slot, code, Verdict.NONE, intent, terms, written.observed, written.limit
+            row = _stage_of(
+                state, out, bot, slot, own, about, code, Verdict.NONE, intent, terms, written.observed, written.limit
             )
             if written.n > 0:
                 row.out_price = written.price[written.n - 1]
@@ -1001,10 +1028,11 @@ def evaluate(state, kernels, out, market, now):
     if clock.gate == Gate.APPROVAL:
         _review(state, out, market)
     _begin_chain(out)
+    series, about = state.repeats[market.id, NO_SLOT], _about(market, NO_SLOT, nothing)
     for k in range(clock.n_intel):
         if state.bots[k].mode != MODE_OFF:
             code = sense(kernels.intel, k, market, position, account, ladder, state.params[k])
-            _note(state, out, k, market, NO_SLOT, code, nothing, 0, market.flow_state, 0)
+            _note_of(state, out, k, NO_SLOT, series, about, code, nothing, 0, market.flow_state, 0)
     for k in range(clock.n_disc):
         bot = clock.n_intel + k
         if state.bots[bot].mode != MODE_OFF:
@@ -1012,7 +1040,7 @@ def evaluate(state, kernels, out, market, now):
             code = sense(kernels.disc, k, market, position, account, ladder, state.params[bot])
             if state.bots[bot].mode < MODE_ENFORCED:  # shadow, advisory: its recommendation is heard, not followed
                 market.candidate = candidate
-            _note(state, out, bot, market, NO_SLOT, code, nothing, 0, market.candidate, 0)
+            _note_of(state, out, bot, NO_SLOT, series, about, code, nothing, 0, market.candidate, 0)
     strategy = clock.n_intel + clock.n_disc
     mode = state.bots[strategy].mode
     if clock.n_strat > 0 and mode != MODE_OFF:

@@ -45,6 +45,9 @@ class LogSink:
     def put(self, kind: str, rows: np.ndarray) -> Ticket:
         return self.log.append(_KINDS[kind], rows)
 
+    def put_made(self, kind: str, make: Callable[[], np.ndarray]) -> Ticket:
+        return self.log.append_made(_KINDS[kind], make)
+
 
 @dataclass(frozen=True)
 class RunResult:

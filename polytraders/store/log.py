@@ -260,6 +260,16 @@ class LogWriter:
         self._appended += 1
         return Ticket(self, self._appended - 1)
 
+    def append_made(self, kind: RecordKind, make: Callable[[], np.ndarray]) -> Ticket:
+        """The same for rows that are not there yet: `make` is called once, in the writing thread, and must return at
+        least one. Nothing changes them before the next such call; the ticket's `wait()` says that all is written."""
+        self._raise_error()
+        if self._closed:
+            raise UsageError("the run log is closed", where=str(self.folder), mend="append before close")
+        self._queue.put(("made", (RecordKind(kind), make)))
+        self._appended += 1
+        return Ticket(self, self._appended - 1)
+
     def commit(self, records: Sequence[tuple[RecordKind, Any]], done: Done | None = None) -> None:
         """Hand several records over as one batch: after a crash it is there whole or not at all.
 
@@ -296,6 +306,9 @@ class LogWriter:
         if kind not in DTYPES:
             payload = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
             return payload + b" " * (-len(payload) % 8)
+        return self._rows_of(kind, payload)
+
+    def _rows_of(self, kind: RecordKind, payload: Any) -> Any:
         # A record array shares the layout of its plain struct.
         if payload.dtype.fields is None or np.dtype((np.void, payload.dtype)) != DTYPES[kind]:
             raise UsageError(
@@ -403,6 +416,11 @@ class LogWriter:
     def _take(self, task: str, value: Any, waiting: list[Done]) -> None:
         if task == "record":
             self._write(*value)
+        elif task == "made":
+            kind, make = value
+            if (rows := self._rows_of(kind, make())) is None:
+                raise UsageError("no rows were made", where=f"append_made({kind.name})", rule="at least one")
+            self._write(kind, rows)
         elif task == "batch":
             records, done = value
             if records:

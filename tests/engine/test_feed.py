@@ -1,11 +1,15 @@
 """Replay is exact: the rows that a simulation consumed, fed to the step alone, give the same decisions again."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import MS, PUSD, SHARE, Info, S, Tape, maker, random_tape, script
 
+from polytraders.engine import backtest
 from polytraders.engine.backtest import Collected, VenueModel, feed, flush, simulate
 from polytraders.engine.latency import Latency
 from polytraders.engine.setup import new_state
@@ -110,3 +114,33 @@ def test_what_is_refused_at_once_is_not_tried_again_before_the_next_message():
     once, again = both(hand.events(), script(5_100, 5 * SHARE), 0, entry_latency=0, response_latency=0)
     assert 0 < told(once, EventKind.ORDER_REJECT) <= 4
     assert_same(once, again)
+
+
+class Later(Collected):
+    """A sink with a thread of its own, which puts the consumed rows together while the loop fills the next buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = ThreadPoolExecutor(1)
+
+    def put(self, kind, rows):
+        return SimpleNamespace(wait=self.pool.submit(super().put, kind, rows).result)
+
+    def put_made(self, kind, make):
+        keep = super().put
+        return SimpleNamespace(wait=self.pool.submit(lambda: keep(kind, make())).result)
+
+
+def test_rows_put_together_in_another_thread_are_the_same(monkeypatch):
+    monkeypatch.setattr(backtest, "CHUNK", 64)
+    events, sinks = tape(5, together=False), (Collected(), Later())
+    for sink in sinks:
+        infos = [Info(grid=10) for _ in range(2)]
+        simulate(events, infos, PIPELINES["quotes"], interval=100 * MS, venue=VenueModel(), sink=sink, **OPTIONS)
+    sinks[1].pool.shutdown()
+    at_once, later = (sink.rows("events") for sink in sinks)
+    assert at_once.tobytes() == later.tobytes()
+    assert len(sinks[0].parts["events"]) > 5 and told(sinks[0], EventKind.ORDER_ACK) > 5
+    assert (at_once["seq"] == 1 + np.arange(len(at_once))).all()
+    recorded, given = (rows[rows["kind"] <= EventKind.TRADE] for rows in (at_once, events))
+    assert all((recorded[f] == given[f]).all() for f in ("ts_recv", "kind", "market", "price", "size", "side"))

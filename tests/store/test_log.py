@@ -138,6 +138,33 @@ def test_a_buffer_is_free_once_its_ticket_says_so(tmp_path: Path) -> None:
     assert read_log(tmp_path / "r").events()["size"].tolist() == expected
 
 
+def test_rows_made_in_the_writing_thread_are_written_as_if_they_had_been_there(tmp_path: Path) -> None:
+    table, threads = events(6), []
+
+    def make() -> np.ndarray:
+        threads.append(threading.current_thread())
+        return table
+
+    hashes = []
+    for name in ("given", "made"):
+        with LogWriter(tmp_path / name, MANIFEST) as writer:
+            if name == "made":
+                writer.append_made(RecordKind.EVENTS, make).wait()
+            else:
+                writer.append(RecordKind.EVENTS, table)
+            writer.append(RecordKind.EVENTS, events(5, first=6))
+            hashes.append(writer.close({}))
+    assert hashes[0] == hashes[1] and len(threads) == 1 and threads[0] is not threading.current_thread()
+
+
+def test_what_is_made_must_be_rows_of_its_kind(tmp_path: Path) -> None:
+    for made, name in ((events(0), "none"), (decisions(3), "others")):
+        with LogWriter(tmp_path / name, MANIFEST) as writer:
+            ticket = writer.append_made(RecordKind.EVENTS, lambda made=made: made)
+            with pytest.raises(DamageError, match="rows"):
+                ticket.wait()
+
+
 def test_rows_that_do_not_fit_their_kind_are_refused(tmp_path: Path) -> None:
     with LogWriter(tmp_path / "r", MANIFEST) as writer:
         with pytest.raises(UsageError, match="rows of"):
