@@ -234,3 +234,17 @@ FEATURES = {
     )
 }
 """Names of the cells of `Market.x` in use."""
+
+
+def case_table(headings: Sequence[str], cases: Sequence[Sequence[Any]]) -> Any:
+    """Cases as a table for a notebook: one row a case, its cells as text. Returns IPython's HTML."""
+    from html import escape
+
+    from IPython.display import HTML
+
+    head = "".join(f"<th style='text-align:left'>{heading}</th>" for heading in headings)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
+        for cells in cases
+    )
+    return HTML(f"<table><tr>{head}</tr>{body}</table>")

@@ -207,6 +207,21 @@ def standing(events: np.ndarray) -> np.ndarray:
     return stands
 
 
+def unconfirmed(events: np.ndarray) -> int:
+    """How many fills were told as provisional and never settled."""
+    told: Counter[tuple[int, int, int, int]] = Counter()
+    kind = events["kind"]
+    if not (kind == EventKind.FILL_PROVISIONAL).any():
+        return 0
+    for row in events[(kind >= EventKind.FILL_PROVISIONAL) & (kind <= EventKind.FILL_VOIDED)]:
+        key = (int(row["aux"]), int(row["price"]), int(row["size"]), int(row["ref"]))
+        if row["kind"] == EventKind.FILL_PROVISIONAL:
+            told[key] += 1
+        elif told[key]:  # else it was told as final at once
+            told[key] -= 1
+    return told.total()
+
+
 def fills(run: Run) -> pd.DataFrame:
     """One row per fill that stands, in the order in which we learned of them.
 

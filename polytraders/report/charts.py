@@ -387,7 +387,8 @@ def _horizon(seconds: int, mean: Mean) -> str:
 
 
 def reasons(run: Run, look: Look = Look()) -> go.Figure:
-    """How often each reason was given, by severity; on a logarithmic axis."""
+    """How often each reason was given, by severity; on a logarithmic axis. Names stand above their bars, so that the
+    bars have the whole width of a phone."""
     go, table = _plotly(), run.reasons
     total = int(table["decisions"].sum())
     denied = denials(run)
@@ -400,9 +401,11 @@ def reasons(run: Run, look: Look = Look()) -> go.Figure:
         )
     else:
         title = f"{total:,} decisions, none of them a denial by risk"
-    drawn = table.sort_values("decisions", ascending=False, kind="stable").head(MOST_REASONS)[::-1]
-    labels = [f"{code}  " for code in drawn["code"]]
-    figure = _figure(go, look, title, "", x="decisions (logarithmic)", height=90 + 22 * max(len(drawn), 3))
+    by_code = table.groupby(["code", "severity"], as_index=False, sort=False)  # several bots may give the same one
+    drawn = by_code.agg({"decisions": "sum", "bot": ", ".join})
+    drawn = drawn.sort_values("decisions", ascending=False, kind="stable").head(MOST_REASONS)[::-1]
+    labels = list(drawn["code"])
+    figure = _figure(go, look, title, "", x="decisions (logarithmic)", height=90 + 32 * max(len(drawn), 3))
     for severity, colour in SEVERITY.items():
         mine = (drawn["severity"] == severity).to_numpy()
         if mine.any():
@@ -420,8 +423,12 @@ def reasons(run: Run, look: Look = Look()) -> go.Figure:
                     hovertemplate="%{customdata}<br>%{y}: %{text}<extra></extra>",
                 )
             )
-    figure.update_layout(barmode="overlay", bargap=0.3, margin={"l": 250, "r": 60, "t": 16, "b": 46}, showlegend=True)
+    figure.update_layout(barmode="overlay", bargap=0.62, margin={"l": 14, "r": 60, "t": 16, "b": 46}, showlegend=True)
+    for label in labels:
+        figure.add_annotation(
+            x=0, xref="paper", y=label, text=label, showarrow=False, xanchor="left", yshift=13, font={"size": 11},
+        )  # fmt: skip
     most = int(drawn["decisions"].max()) if len(drawn) else 1
     figure.update_xaxes(type="log", dtick=1, tickformat=",d", range=[np.log10(0.7), np.log10(max(most, 10)) + 0.25])
-    figure.update_yaxes(categoryorder="array", categoryarray=labels, automargin=True)
+    figure.update_yaxes(categoryorder="array", categoryarray=labels, showticklabels=False)
     return figure

@@ -24,6 +24,7 @@ from polytraders.report.analysis import (
     order_statistics,
     residual,
     trade_counts,
+    unconfirmed,
     warned_parameters,
 )
 from polytraders.report.rewards import rebate_days
@@ -248,7 +249,7 @@ def _orders(run: Run) -> Iterator[Finding]:
     told, voided = (int((kinds == kind).sum()) for kind in (EventKind.FILL_PROVISIONAL, EventKind.FILL_VOIDED))
     if voided:
         yield Finding("care", f"The chain refused {count(voided, 'fill')} of {told:,}; they are not in the result.")
-    if waiting := told - voided - int((kinds == EventKind.FILL_CONFIRMED).sum()):
+    if waiting := unconfirmed(run.events):
         yield Finding("note", f"{count(waiting, 'fill').capitalize()} had not been confirmed at the end and counted.")
     denied = denials(run)
     if len(denied):

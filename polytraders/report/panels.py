@@ -405,10 +405,9 @@ def beside(run: Run) -> Panel:
     else:
         n = sum(e.minutes for e in found)
         mean = [sum(getattr(e, name) * e.minutes for e in found) / n for name in ("share", "low", "high")]
-        title = (
-            f"Our quotes would have earned about {percent(mean[0])} of their markets' liquidity rewards, "
-            f"between {percent(mean[1])} and {percent(mean[2])}"
-        )
+        low, high = percent(mean[1]), percent(mean[2])
+        title = f"Our quotes would have earned about {percent(mean[0])} of their markets' liquidity rewards"
+        title += f", between {low} and {high}" if low != high else ""
     return panel(run, title, body + facts(pairs, numbers=True), note)
 
 

@@ -425,7 +425,7 @@ class Receipts:
             text = "All open orders were asked to be cancelled."
             return self._operations(self._runtime(), row.ts, reason, "CancelAll", text, row.market)
         if row.kind in _SETS_ASKED:
-            text = f"{size_text(row.size)} complete sets were asked to be {_SETS_ASKED[row.kind]}."
+            text = f"{_sets(row, ActionKind.CONVERT)} were asked to be {_SETS_ASKED[row.kind]}."
             reason = self._reason(Code.EXEC_SETS_SENT)
             return self._operations(self._runtime(), row.ts, reason, "CompleteSets", text, row.market)
         if row.kind >= rows.TO_PEOPLE:
@@ -514,7 +514,7 @@ class Receipts:
             else:
                 self.books.change_sets(kind, row.market, row.size)
             code, topic = Code.EXEC_SETS_CHANGED, "CompleteSets"
-            text = f"{size_text(row.size)} complete sets were {_SETS_DONE[kind]}."
+            text = f"{_sets(row, EventKind.CONVERT)} were {_SETS_DONE[kind]}."
         return self._operations(self._runtime(), row.ts_recv, self._reason(code), topic, text, row.market)
 
     def _operator_event(self, row: Any, kind: EventKind) -> dict[str, Any]:
@@ -648,6 +648,14 @@ _ANSWERS = {
     EventKind.ORDER_REJECT: ("rejected", Code.EXEC_REJECTED),
     EventKind.CANCEL: ("cancelled", Code.EXEC_CANCELLED),
 }
+
+
+def _sets(row: Any, conversion: int) -> str:
+    """What a split, a merge or a conversion (of that kind) is about."""
+    if row.kind != conversion:
+        return f"{size_text(row.size)} complete sets"
+    outcomes = row.price.bit_count()
+    return f"{size_text(row.size)} NO shares of {'one outcome' if outcomes == 1 else f'each of {outcomes} outcomes'}"
 
 
 correlation_of = lru_cache(1 << 12)(correlation_id)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hand import Hand, round_trip
+from hand import RISK, STRATEGY, Hand, round_trip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polytraders.reasons import Code
 from polytraders.report import charts, words
 from polytraders.report.analysis import Run, load
 from polytraders.report.panels import Column, chart, table
@@ -52,6 +53,17 @@ def test_fills_stand_on_the_price_path_by_exposure(run: Run) -> None:
     assert list(by_name["bought YES or sold NO"].y) == [0.4]
     assert list(by_name["sold YES or bought NO"].y) == [0.44]  # NO bought at .56
     assert figure.layout.title.text == "market-0: bought 10 shares at 0.400, sold 5 shares at 0.440"
+
+
+def test_a_reason_that_several_bots_give_is_one_bar_with_its_name_above(tmp_path: Path) -> None:
+    hand = round_trip()
+    for bot, at in ((STRATEGY, 1), (RISK, 2), (RISK, 3)):
+        hand.decide(bot, Code.EXEC_PLAN_STANDS, at=at, corr=at, verdict=at)
+    hand.decide(STRATEGY, Code.STRAT_MAKER_NO_EDGE, at=4)
+    figure = charts.reasons(load(hand.write(tmp_path / "r", equity="1003.1624")))
+    bars = dict(zip(figure.data[0].y, figure.data[0].x, strict=True))
+    assert bars == {"EXEC_PLAN_STANDS": 3, "STRAT_MAKER_NO_EDGE": 1}
+    assert sorted(note.text for note in figure.layout.annotations) == sorted(bars)
 
 
 def test_every_chart_of_an_empty_run_can_be_drawn(tmp_path: Path) -> None:

@@ -240,3 +240,8 @@ def test_voided_and_unconfirmed_fills_are_told(tmp_path: Path) -> None:
     assert run.fills["order_id"].tolist() == [1, 3] and run.fills["ts"].tolist() == [T0 + S + LATE, T0 + 3 * S + LATE]
     assert run.orders["filled"].tolist() == [10_000_000, 0, 10_000_000]
     assert found(run, "The chain refused 1 fill of 3") and found(run, "1 fill had not been confirmed")
+
+
+def test_fills_that_are_final_at_once_are_not_counted_as_unconfirmed(tmp_path: Path) -> None:
+    run = load(round_trip().write(tmp_path / "r", equity="1003.1624"))
+    assert len(run.fills) == 2 and not [f for f in findings(run) if "confirmed" in f.text]

@@ -29,7 +29,7 @@ from polytraders import contracts
 from polytraders.contracts import ReportEnvelope, seal
 from polytraders.errors import DamageError, DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import ActionKind, EventKind, Flag, OrderType, Verdict
+from polytraders.rows import ActionKind, EventKind, Flag, OrderType, Outcome, Verdict
 from polytraders.store.envelopes import (
     MIGRATIONS,
     envelopes,
@@ -195,6 +195,31 @@ def test_what_changes_after_a_settlement_is_told_in_another_at_the_end(home: Pat
     assert settlements(home / "a", early, voided) == [whole, nothing]
     assert settlements(home / "b", (EventKind.FILL_CONFIRMED, 61)) == [nothing, whole]
     assert settlements(home / "c", (EventKind.FILL_VOIDED, 61)) == [nothing]  # of what was never told
+
+
+def test_a_conversion_is_told_in_shares_of_no_and_settled(home: Path) -> None:
+    """5 NO of either outcome of an event, bought at 0.58 and 0.69 = 6.35, become (2 - 1) x 5 = 5.00: 1.35 lost."""
+    of_event = manifest()
+    of_event["markets"] = [market | {"neg_risk": True, "event_id": "e"} for market in of_event["markets"]]
+    sent, events = [], []
+    for market, price in ((0, 5_800), (1, 6_900)):
+        shape = {"market": market, "price": price, "size": 5_000_000}
+        sent.append(action(ActionKind.SUBMIT, 71 + market, 1 + market, T0, seq=100, outcome=Outcome.NO, **shape))
+        events.append(event(EventKind.FILL_CONFIRMED, T0 + S, 101 + market, aux=71 + market, **shape))
+    sent.append(action(ActionKind.CONVERT, 0, 0, T0 + 2 * S, seq=102, market=0, price=0b11, size=5_000_000))
+    events.append(event(EventKind.CONVERT, T0 + 3 * S, 103, market=0, price=0b11, size=5_000_000))
+    events.append(event(EventKind.RESOLUTION, T0 + 60 * S, 160, price=10_000))
+    with LogWriter(home / "r", of_event) as writer:
+        writer.append(RecordKind.ACTIONS, np.concatenate(sent))
+        writer.append(RecordKind.EVENTS, np.concatenate(events))
+        writer.close({})
+    told = [d["payload"] for d in Receipts(home / "r")]
+    assert [p["summary"] for p in told if p.get("topic") == "CompleteSets"] == [
+        "5 NO shares of each of 2 outcomes were asked to be converted.",
+        "5 NO shares of each of 2 outcomes were converted.",
+    ]
+    (settled,) = [p for p in told if p["kind"] == "SettlementReport"]
+    assert (settled["realised_pnl_pusd"], settled["payout"]) == ("-1.35", "1")
 
 
 def test_what_a_decision_was_based_on_is_named_and_hashed(run: Path, store: Path) -> None:
