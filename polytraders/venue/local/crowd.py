@@ -296,7 +296,7 @@ class Crowd:
         market, position = venue.markets[rest.order.listing.index], venue.positions[rest.order.listing.index]
         venue.core[0].now = self.exchange.now
         matching._fill(venue, market, position, record, rest.level * int(market.grid), leg.size, 0, True)
-        matching._finish(venue, position, record, rest.order.serial % MAX_ORDERS)
+        matching._finish(venue, market, position, record, rest.order.serial % MAX_ORDERS)
         for cell in self._moved(rest, rest.left - leg.size):
             self._spread(cell)
 

@@ -120,9 +120,7 @@ class Fair:
             for cell in crowd.rests:
                 number, side, level = crowd._place(cell)
                 venue = account.venue
-                found = matching._offered(
-                    venue.core[0], venue.book, venue.taken, venue.taken_of, venue.markets[number], side, level
-                )
+                found = matching._offered(venue.book, venue.taken, venue.taken_of, venue.markets[number], side, level)
                 free = crowd._free_of_tape(account, cell) + rests[cell]
                 assert found == free // CENT_SHARE * CENT_SHARE, (account.address, cell, found, free)
         shown = exchange.tape_book.book.copy()
