@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
@@ -38,6 +39,12 @@ DEMO_BUILDER_CODE = "0xb00000000000000000000000000000000000000000000000000000000
 def _shortest(value: Decimal) -> Decimal:
     text = f"{value:f}"
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _day(text: str) -> str:
+    if text:
+        date.fromisoformat(text)
+    return text
 
 
 Exact = Annotated[Decimal, AfterValidator(_shortest)]
@@ -263,6 +270,9 @@ class Live(Part):
         "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
     )
     stop_s: int = Field(60, ge=1, le=3_600, description="s the venue may take to confirm that nothing rests")
+    screened_on: Annotated[str, AfterValidator(_day)] = Field(
+        "", description="day (YYYY-MM-DD) on which the wallet's owner was last screened for sanctions; empty = never"
+    )
 
 
 class Report(Part):

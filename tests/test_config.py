@@ -333,6 +333,7 @@ CHANGES = {
     "live.reconcile_s": "5",
     "live.wallet": "safe",
     "live.stop_s": "5",
+    "live.screened_on": "2026-11-01",
     "risk.example_guard.mode": "off",
     "risk.example_guard.max_age_s": "4",
     "risk.example_guard.strict": "false",

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from polytraders.config import home
 from polytraders.errors import UsageError
 from polytraders.run.launch import Launched, begin, resume
+from polytraders.run.listing import vet
 from polytraders.run.live import Options, Runner
 from polytraders.run.lock import Lock
+from polytraders.run.pipeline import CLEARING, asks_clearance
 from polytraders.run.venues import MarketData, environment, find_markets, live_port
 from polytraders.units import NS_PER_S
 
@@ -65,14 +67,38 @@ def confirm(settings: Settings, typed: str | None) -> None:
         )
 
 
+def refuse_unguarded(venue: str) -> None:
+    """Real money needs every signature to pass `venue.guard.Guard`, and the guard two providers of the chain to watch.
+    A run does not feed it yet, so it sends nothing to Polymarket. Raises UsageError."""
+    if venue != "local":
+        raise UsageError(
+            f"this release sends no orders to {venue}",
+            where="[live] dry_run",
+            rule="a signature with real money behind it passes the security bots, and a run does not ask them yet",
+            mend="leave dry_run = true there; --venue local sends",
+        )
+
+
+def refuse_uncleared(launched: Launched) -> None:
+    """A run that sends must have been begun with a gate that asks for a clearance. Raises UsageError."""
+    if not asks_clearance(launched.pipeline):
+        raise UsageError(
+            f"{launched.run_id} was begun without asking whether its wallet may trade",
+            where=f"{launched.folder.name}/manifest.json",
+            rule=f"a run that sends orders has {CLEARING} with clearance_required",
+            mend="begin a new run",
+        )
+
+
 def operate(settings: Settings, order: Order, *, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Begin a run and work until SIGTERM, SIGINT or the time is over; the summary. tell: called once it works."""
     if order.mode == "live" and not settings.live.dry_run:
+        refuse_unguarded(order.venue)
         confirm(settings, order.confirm)
     env = environment(order.venue, order.urls)
 
     async def whole() -> dict[str, Any]:
-        infos = await find_markets(env, order.slugs, order.events, order.limit)
+        infos = vet(await find_markets(env, order.slugs, order.events, order.limit), settings)
         launched = begin(
             settings,
             mode=order.mode,
@@ -96,6 +122,8 @@ def go_on(
     launched = resume(folder)
     try:
         if launched.manifest["run_mode"] == "live" and not settings.live.dry_run:
+            refuse_unguarded(launched.manifest["pins"]["venue"])
+            refuse_uncleared(launched)
             confirm(settings, confirmed)
         env = environment(launched.manifest["pins"]["venue"], urls)
     except BaseException:
@@ -158,6 +186,10 @@ async def _work(
             options=options_of(settings, launched.manifest["run_mode"]),
         )  # fmt: skip
         runner.feed_health = data.health
+        if account is not None:
+            from polytraders.run import clearance
+
+            runner.add_task("clearance", clearance.watch(port, settings, runner))
         control = Control(open_desk(), launched, settings)
         control.begin()
         control.attach(runner)

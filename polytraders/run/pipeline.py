@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 WITHOUT_WALLET = {"risk.compliancegate": {"clearance_required": "false"}}
 """Bot -> parameters in force while no wallet trades: a simulated venue clears nobody."""
 
+CLEARING = "risk.compliancegate"
+"""A run with a wallet has this bot, its refusals bind, and it asks for a clearance: nothing else holds back a wallet
+that may not trade."""
+
 SUITABILITY = "risk.strategysuitabilitygate"
 
 
-def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[dict[str, Any]]]:
+def build_pipeline(settings: Settings, strategy: str, *, wallet: bool = False) -> tuple[Pipeline, list[dict[str, Any]]]:
     """The run's bots in pipeline order and their rows for the manifest (the runtime's own last).
 
     Every kernel bot that has a module takes part, in its configured mode; `off` ones stay out. Of the strategies only
-    `strategy` does. Outside run mode live the parameters of WITHOUT_WALLET hold. Raises ConfigError when the strategy
-    or the risk chain would be missing.
+    `strategy` does. wallet: orders go to a venue with somebody's money; else the parameters of WITHOUT_WALLET hold.
+    Raises ConfigError when the strategy or the risk chain would be missing, or with a wallet what clears it.
     """
     chosen = load_bot(strategy)
     if chosen.family != "strat" or chosen.decide is None:
@@ -37,7 +41,7 @@ def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[di
         bot, config = load_bot(bot_id), settings.bot(bot_id)
         if config.mode is BotMode.OFF:
             continue
-        values = config.values if settings.run.mode == "live" else config.values | WITHOUT_WALLET.get(bot_id, {})
+        values = config.values if wallet else config.values | WITHOUT_WALLET.get(bot_id, {})
         if bot_id == SUITABILITY:
             from polytraders.risk.strategysuitabilitygate import class_of
 
@@ -57,7 +61,25 @@ def build_pipeline(settings: Settings, strategy: str) -> tuple[Pipeline, list[di
                 rule=f"a run needs one: {why}",
                 mend="set the mode of at least one to shadow or enforced",
             )
+    if wallet and not asks_clearance(pipeline):
+        raise ConfigError(
+            f"{CLEARING} would let a wallet trade that nobody cleared",
+            where=settings.source,
+            rule="a run that sends orders asks whether its wallet may: mode enforced, clearance_required true",
+            mend=f"set them in [{CLEARING}]; a local venue clears its wallets too",
+        )
     return pipeline, [rows[b.bot.id] for b in pipeline.bots] + [runtime_row()]
+
+
+def asks_clearance(pipeline: Pipeline) -> bool:
+    """Would this pipeline hold a wallet to a clearance, with an answer that binds?"""
+    from polytraders.risk.compliancegate import REQUIRED
+
+    bindings = (BotMode.ENFORCED.number, BotMode.QUARANTINE.number)
+    return any(
+        member.bot.id == CLEARING and member.mode in bindings and bool(member.params[REQUIRED])
+        for member in pipeline.bots
+    )
 
 
 def pipeline_from_manifest(manifest: dict[str, Any]) -> Pipeline:

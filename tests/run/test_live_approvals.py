@@ -35,7 +35,7 @@ CLI = [sys.executable, "-m", "polytraders.cli"]
 ROOT = Path(__file__).parents[2]
 STRATEGY = "strat.maker_tight"
 SETTINGS = {
-    "live.dry_run": "false", "engine.decide_interval_ms": "20", "engine.intent_ttl_s": "25",
+    "live.dry_run": "false", "engine.decide_interval_ms": "20", "engine.intent_ttl_s": "40",
     "engine.approval_ttl_s": "600", "strat.maker_tight.join_touch": "true",
     "strat.maker_tight.min_volume_24h_usd": "1", "disc.marketscanner.min_volume_24h_usd": "1",
     "risk.market_halt_detector.mode": "shadow",
@@ -95,8 +95,10 @@ class Desk:
         raise AssertionError(f"waited in vain: {what}; {self.account()}; {self.intents('--all')}")
 
     def pending(self, market: dict[str, str], outcome: str) -> dict[str, Any] | None:
+        """One that is young enough to be answered by a command, which takes seconds on a busy machine."""
         for one in self.intents():
-            if (one["condition_id"], one["outcome"]) == (market["condition"], outcome):
+            young = one["expires_ns"] - time.time_ns() > 20e9
+            if young and (one["condition_id"], one["outcome"]) == (market["condition"], outcome):
                 return one
         return None
 

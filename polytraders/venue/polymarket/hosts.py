@@ -7,6 +7,7 @@ knows a host name, so that the same code trades on both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -62,4 +63,12 @@ def local(line: str | bytes | dict[str, str]) -> Environment:
             mend="give the line that `polytraders venue serve --json` prints",
         )
     known = {role: said[role].rstrip("/") for role in (*_NEEDED, "rtds", "geoblock", "admin") if said.get(role)}
+    for role, url in known.items():
+        host = urlsplit(url).hostname or ""
+        if host == "polymarket.com" or host.endswith(".polymarket.com"):
+            raise UsageError(
+                f"{role} is at {host}, which is no local venue",
+                rule="a local venue is one's own: what guards real money is not asked there",
+                mend="--venue polymarket",
+            )
     return Environment(name="local", **known)
