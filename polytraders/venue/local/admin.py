@@ -27,9 +27,10 @@ from polytraders.units import (
     size_micro,
 )
 from polytraders.venue.local.desk import MODES, TIERS
-from polytraders.venue.local.exchange import Exchange, Listing
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.faults import ALWAYS, KNOWN
 from polytraders.venue.local.intake import Refusal, address_of, read_message
+from polytraders.venue.local.records import Listing
 from polytraders.venue.local.rest import reply
 from polytraders.venue.local.venue import LocalVenue, Received
 from polytraders.venue.orders import POLYGON, digest
