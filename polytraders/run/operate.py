@@ -200,6 +200,7 @@ async def _work(
     seconds: float,
     tell: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
+    from polytraders.run.claims import Claims, redeemer_of
     from polytraders.run.control import Control
 
     port = account = control = None
@@ -208,7 +209,8 @@ async def _work(
         port = port_of(launched, settings, env)
         if port is not None and port.name != "simulated":
             account = Lock(home() / "locks" / f"{env.name}-{port.account.maker}.lock", "the account")
-        data = MarketData(env, launched.step.infos)
+        redeemer = redeemer_of(env, port)
+        data = MarketData(env, launched.step.infos, claims=redeemer is not None)
         runner = Runner(
             launched.folder, launched.pipeline, launched.step, launched.writer, port, {"market data": data},
             orders=launched.orders, notes=launched.notes, session=launched.session,
@@ -222,6 +224,8 @@ async def _work(
         control = Control(desk, launched, settings, bound)
         control.begin()
         control.attach(runner)
+        if redeemer is not None:
+            Claims(control, redeemer).attach(runner)
         summary = await work(runner, launched, seconds, tell)
         ended = "stopped"
         return summary

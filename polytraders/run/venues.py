@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polytraders.errors import UsageError
+from polytraders.rows import EventKind
 
 if TYPE_CHECKING:
     from polytraders.config import Settings
@@ -66,10 +67,13 @@ async def find_markets(
 
 
 class MarketData:
-    """The venue's market channel as a feed of the runner."""
+    """The venue's market channel as a feed of the runner.
 
-    def __init__(self, env: Environment, infos: Sequence[MarketInfo], tap: Any = None):
-        self.env, self.infos, self.tap = env, infos, tap
+    claims: what a resolution pays is owed until it is claimed (`run.claims`), as it is at a real venue.
+    """
+
+    def __init__(self, env: Environment, infos: Sequence[MarketInfo], tap: Any = None, claims: bool = False):
+        self.env, self.infos, self.tap, self.claims = env, infos, tap, claims
         self.stream: Any = None
 
     async def __call__(self, runner: Runner) -> None:
@@ -77,6 +81,8 @@ class MarketData:
         from polytraders.venue.polymarket.market_stream import MarketStream
 
         def emit(news: Any) -> None:
+            if self.claims:
+                news.rows["aux"][news.rows["kind"] == EventKind.RESOLUTION] = 1
             runner.put("market data", news.rows, news.keys, news.note)
 
         self.stream = MarketStream(self.env, self.infos, emit, tap=self.tap, clock=runner.now)

@@ -268,6 +268,19 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
             raise Refusal("it is resolved already")
         return happen(listing, {"kind": EventKind.RESOLUTION, "price": payout})
 
+    async def redeem(request: web.Request) -> web.Response:
+        """{"condition"}: what an account holds of a resolved market becomes cash, as by a transaction of its own."""
+        given = await body(request, "condition")
+        address = read(address_of, request.match_info["address"])
+        venue.advance()
+        condition = given.get("condition")
+        listing = next((one for one in exchange.listings if one.info.condition_id == condition), None)
+        if listing is None:
+            raise Refusal("there is no such market")
+        paid = exchange.redeem(exchange.account(address), listing)
+        told = hashlib.sha256(f"redeem:{address}:{condition}:{exchange.now}".encode()).hexdigest()
+        return reply({"transaction": "0x" + told, "paid": paid})
+
     async def set_account(request: web.Request) -> web.Response:
         """{"cash": "100", "shares": {token: "10"}, "allowances": {contract: "0"}, "closed_only", "banned", "tier"}."""
         given = await body(request, "cash", "shares", "allowances", "closed_only", "banned", "tier")
@@ -321,5 +334,6 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
         delete("/faults", clear_faults), post("/markets", add_market), post("/markets/{market}/level", set_level),
         post("/markets/{market}/trade", print_trade), post("/markets/{market}/tick", set_tick),
         post("/markets/{market}/status", set_status), post("/markets/{market}/resolve", resolve),
-        post("/accounts/{address}", set_account), post("/tape", move_tape), post("/heartbeats", miss_heartbeats),
+        post("/accounts/{address}", set_account), post("/accounts/{address}/redeem", redeem),
+        post("/tape", move_tape), post("/heartbeats", miss_heartbeats),
     ]  # fmt: skip

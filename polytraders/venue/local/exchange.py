@@ -32,7 +32,7 @@ from polytraders.data.markets import MarketInfo
 from polytraders.engine import book as bk
 from polytraders.engine import matching
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT
-from polytraders.engine.ledger import free_shares
+from polytraders.engine.ledger import free_shares, settle
 from polytraders.engine.matching import FAR, RING, Venue, arrive, expire, new_venue, send
 from polytraders.engine.setup import market_rows
 from polytraders.engine.state import MAX_ORDERS, records
@@ -220,13 +220,32 @@ class Exchange:
     def play(self, rows: np.ndarray) -> None:
         """One message of the tape happens now, at every kernel."""
         for row in rows:
-            self.crowd.play(row)
+            if row.kind == EventKind.RESOLUTION:
+                self._resolve(row)
+            else:
+                self.crowd.play(row)
             for account in self.accounts.values():
                 if account.venue.core[0].answers_head < account.venue.core[0].answers_tail:
                     self._hear(account)
         told = self.crowd.settle()
         self._publish(rows)
         self.crowd.tell(told)
+
+    def _resolve(self, row: Any) -> None:
+        """A market resolves. Unlike in the kernel nobody is paid by that: what is held stays until it is redeemed."""
+        names, held = ("yes", "no", "yes_cost", "no_cost"), []
+        for account in self.accounts.values():
+            position, funds = account.venue.positions[row.market], account.venue.account[0]
+            held.append((position, funds, [int(getattr(position, name)) for name in names], int(funds.realised)))
+        self.crowd.play(row)
+        for position, funds, kept, before in held:
+            gain, cost = int(funds.realised) - before, kept[2] + kept[3]
+            funds.cash -= gain + cost
+            funds.cost += cost
+            funds.realised -= gain
+            position.realised -= gain
+            for name, value in zip(names, kept, strict=True):
+                setattr(position, name, value)
 
     def tell_change(self, listing: Listing, rows: np.ndarray) -> None:
         """Levels of the public book changed by accounts' orders."""
@@ -323,6 +342,20 @@ class Exchange:
             position.yes += change
         else:
             position.no += change
+
+    def redeem(self, account: Account, listing: Listing) -> int:
+        """Turn what an account holds of a resolved market into what it pays, as the chain would; micro-pUSD.
+
+        Raises Refusal while it is not resolved, or trades of it are not settled yet.
+        """
+        position = account.venue.positions[listing.index]
+        if listing.status != Status.RESOLVED:
+            raise Refusal("the market is not resolved")
+        if position.yes_unsettled or position.no_unsettled:
+            raise Refusal("trades of it are not settled yet")
+        before = int(account.venue.account[0].cash)
+        settle(account.venue.account[0], position, listing.payout)
+        return int(account.venue.account[0].cash) - before
 
     # -- orders ------------------------------------------------------------------------------------
 

@@ -1,0 +1,193 @@
+"""What a resolved market owes us, brought home: a claim that a person approves, redeemed, and booked.
+
+    RESOLUTION, owed ─► CLAIM_SETTLEMENT on the desk ─► a person, a policy ─► redeemed ─► REDEMPTION, cash
+
+Invariants
+    K1  nothing is cash before it was redeemed: a run that claims hears of resolutions as paid later (`MarketData`)
+    K2  a redemption takes all that is held of a market, so one that is asked for twice moves nothing the second time:
+        after a crash between redeeming and booking it is asked for again
+    K3  a claim without an answer is proposed anew; one that was rejected, after `AGAIN`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from polytraders import units
+from polytraders.reasons import Code, by_number
+from polytraders.rows import EventKind
+from polytraders.run.live import rows_of
+from polytraders.units import NS_PER_S, ONE
+from polytraders.venue.refusal import Refused
+
+if TYPE_CHECKING:
+    from polytraders.run.control import Control
+    from polytraders.run.live import Runner
+    from polytraders.venue.polymarket.hosts import Environment
+    from polytraders.venue.port import VenuePort
+
+FIRST = 1 << 52
+"""Correlation number of the first claim: the step's own never come so far, and JSON still tells it exactly."""
+ATTEMPTS = 1 << 12
+"""Claims of one market in one run at most."""
+EVERY = 1.0
+"""s between two looks at what is owed and what was answered."""
+AGAIN = 3_600 * NS_PER_S
+"""ns until a rejected claim is proposed anew."""
+
+
+class Redeemed(NamedTuple):
+    """A redemption that was done. paid: micro-pUSD, None when it is not told."""
+
+    reference: str  # hash of its transaction
+    paid: int | None
+
+
+class Redeemer(Protocol):
+    """Who turns the shares of a resolved market into what they pay."""
+
+    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
+        """Redeem all that is held. Raises Refused when it was not done, or is not known to have been."""
+
+
+@dataclass(frozen=True)
+class LocalRedeemer:
+    """At a local venue, whose admin port plays the chain."""
+
+    admin: str
+    owner: str
+
+    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
+        import httpx
+
+        where = f"{self.admin}/accounts/{self.owner}/redeem"
+        try:
+            async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+                answer = await client.post(where, json={"condition": condition})
+            said = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise Refused(
+                "EXEC_VENUE_UNREACHABLE", f"nobody knows whether it was redeemed: {error}", where=where
+            ) from None
+        if answer.status_code != 200:
+            raise Refused("EXEC_VENUE_UNREACHABLE", str(said), where=where)
+        return Redeemed(said["transaction"], int(said["paid"]))
+
+
+@dataclass(frozen=True)
+class ChainRedeemer:
+    """On the chain: signed by the guard, sent to all providers, followed until it is mined. sender: `chain.sender`."""
+
+    sender: Any
+    contracts: Any
+
+    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
+        from polytraders.venue.chain import calls
+
+        def done() -> str:
+            sent = self.sender.send(calls.redeem(self.contracts, condition, neg_risk))
+            return str(self.sender.follow(sent).hash)
+
+        return Redeemed(await asyncio.to_thread(done), None)
+
+
+def redeemer_of(env: Environment, port: VenuePort | None) -> Redeemer | None:
+    """Who redeems for a run at this venue; None where nobody does (the simulated venue pays by itself)."""
+    if port is None or port.name == "simulated" or not env.admin:
+        return None
+    return LocalRedeemer(env.admin, port.account.maker)  # type: ignore[attr-defined]
+
+
+class Claims:
+    """The claims of a run, as a task of its runner.
+
+    control: the desk's side of the run; its thread and its policy are used.
+    """
+
+    def __init__(self, control: Control, redeemer: Redeemer):
+        self.control, self.redeemer = control, redeemer
+        self.open: dict[int, str] = {}  # market -> trade intent
+        self._made: Counter[int] = Counter()
+        self._runner: Runner | None = None
+
+    def attach(self, runner: Runner) -> None:
+        """Take part in a run. Before `Runner.run`."""
+        self._runner = runner
+        runner.add_task("claims", self.watch)
+
+    async def watch(self) -> None:
+        """Propose what is owed, and redeem what was approved, until cancelled."""
+        assert self._runner is not None
+        while True:
+            owed = self._runner.step.state.positions["receivable"]
+            for market in np.flatnonzero(np.asarray(owed) > 0):
+                await self._look(int(market))
+            await asyncio.sleep(EVERY)
+
+    async def _look(self, market: int) -> None:
+        if market not in self.open:
+            await self._propose(market)
+            return
+        told = await self._desk(lambda: self.control.api.intent(self.control.desk, self.open[market]))
+        status = told["status"]
+        if status in ("APPROVED", "EXECUTED"):
+            await self._redeem(market, told["trade_intent_id"])
+        elif status in ("EXPIRED", "VOID") or (status == "REJECTED" and self._now - int(told["decided_ns"]) >= AGAIN):
+            await self._propose(market)
+
+    @property
+    def _now(self) -> int:
+        assert self._runner is not None
+        return self._runner.now()
+
+    async def _desk(self, work: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.control._thread, work)
+
+    async def _propose(self, market: int) -> None:
+        assert self._runner is not None
+        control, state = self.control, self._runner.step.state
+        owed, payout = int(state.positions[market]["receivable"]), int(state.markets[market]["payout"])
+        share = max(payout, ONE - payout)  # of what a share pays, the better outcome's: the other has none, or as much
+        reason, info = by_number(int(Code.EXEC_MARKET_SETTLED)), control.infos[market]
+        number, self._made[market] = self._made[market], self._made[market] + 1
+        one = control.api.proposal(
+            control.settings.approvals,
+            run_id=control.run_id,
+            corr=FIRST + market * ATTEMPTS + number % ATTEMPTS,
+            now=self._now,
+            portfolio_id=control.settings.portfolio.id,
+            condition_id=info.condition_id,
+            reason_code=reason.name,
+            reasoning=f"Redeem {units.money_text(owed)} pUSD of {info.slug}: {reason.meaning}",
+            claim_shares=units.size_text(owed * ONE // share),
+            claim_micro=owed,
+        )
+
+        def put() -> str:
+            control.api.propose(control.desk, [one])
+            if control.settings.approvals.auto != "off":
+                control.api.auto_approve(control.desk, one.intent.trade_intent_id, control.settings.approvals)
+            return str(one.intent.trade_intent_id)
+
+        self.open[market] = await self._desk(put)
+
+    async def _redeem(self, market: int, trade_intent: str) -> None:
+        runner, control = self._runner, self.control
+        assert runner is not None
+        info, owed = control.infos[market], int(runner.step.state.positions[market]["receivable"])
+        try:
+            done = await self.redeemer.redeem(info.condition_id, info.neg_risk)
+        except Refused as error:  # asked again at the next look: see K2
+            runner.incident("a claim was not redeemed", market=info.slug, error=str(error))
+            return
+        if done.paid is not None and done.paid not in (0, owed):  # 0: it had been redeemed already
+            runner.incident("a claim paid otherwise", market=info.slug, owed=owed, paid=done.paid)
+        note = {"claimed": info.slug, "trade_intent": trade_intent, "transaction": done.reference, "micro": owed}
+        runner.put("claims", rows_of({"kind": EventKind.REDEMPTION, "market": market}), note=note)
+        del self.open[market]
+        await self._desk(lambda: control.api.executed(control.desk, trade_intent, done.reference))
