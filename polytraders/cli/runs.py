@@ -161,14 +161,20 @@ def replay(
     run: Annotated[str, typer.Argument(help="Run id, unique beginning of one, or latest.")] = "latest",
     as_json: Json = False,
 ) -> None:
-    """Derive every decision of a run again from its log alone, and compare. Exit 1 = they differ."""
+    """Derive every decision of a run again from its log alone, and compare. Exit 1 = they differ.
+
+    What it came to is kept in the run's folder, as replay.json (contract ReplayReport).
+    """
+    from polytraders.run.replay import keep
     from polytraders.run.replay import replay as derive
     from polytraders.store.runs import find_run
 
+    folder = find_run(run)
     with progress_bar("replay") as watch:
-        result = derive(find_run(run), watch)
+        result = derive(folder, watch)
+    keep(folder, result)
     if as_json:
-        print_json(result.as_dict())
+        print_json(result.as_dict() | {"report": result.report})
     else:
         _print_replay(result)
     if not result.ok:

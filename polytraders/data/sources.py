@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from polytraders.data.parquet import read_parquet
 from polytraders.data.quality import Problem
 from polytraders.units import NS_PER_MS, NS_PER_S, ns_from_iso
 
@@ -187,7 +188,7 @@ class _Envelope(NamedTuple):
     own: bool = False
 
 
-def _unwrap(line: Any) -> _Envelope | None:
+def unwrap(line: Any) -> _Envelope | None:
     """Recognise one JSON line; None when it is no known form. Raises ValueError/TypeError on bad fields."""
     if isinstance(line, list):
         return _Envelope("bare frames", None, line)
@@ -249,7 +250,7 @@ def _json_lines(file: int, lines: Iterator[tuple[int, bytes]], forms: Counter[st
         if not data.strip():
             continue
         try:
-            envelope = _unwrap(loads(data))
+            envelope = unwrap(loads(data))
             if envelope is None:
                 yield Fault(file, number, Problem.MALFORMED, "JSON, but no recording form this importer knows")
                 continue
@@ -376,10 +377,9 @@ FLAT_COLUMNS = ["timestamp", "price", "size", "best_bid", "best_ask", "side", "e
 
 def _flat_parquet(file: int, path: Path, forms: Counter[str]) -> Iterator[Item]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         yield Fault(file, 0, Problem.TRUNCATED, f"parquet: {str(error)[:200]}")
         return

@@ -18,9 +18,10 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +46,12 @@ if TYPE_CHECKING:
     from polytraders.run.launch import Launched
     from polytraders.store.desk import Action, Proposal
 
+Work = Callable[[], Any] | tuple[Callable[[Sequence[Any]], None], Any]
+"""Something to be done at the desk; or who puts several of a kind down there, and one of them."""
 POLL = 0.05
 """s between two looks into the mailbox."""
+GROUP = 256
+"""Most of what waits for the desk that goes there together."""
 BEAT = 1.0
 """s between two reports of the run to the desk."""
 MAILBOX = "mailbox"
@@ -108,7 +113,7 @@ class Control:
         self.gauges: Gauges | None = None
         self._found: dict[int, dict[str, str]] = {}  # seq of a CONFIG action -> the settings it comes to
         self._latched = bool(launched.step.state.account[0]["halted"])
-        self._work: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
+        self._work: asyncio.Queue[Work] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "desk")
         self._runner: Runner | None = None
         if MAILBOX not in launched.notes:
@@ -189,30 +194,35 @@ class Control:
                     assert self._runner is not None
                     self._runner.incident("a proposal cannot be shown", corr=corr, error=str(error))
                     continue
-                self._work.put_nowait(lambda proposal=proposal: self._propose(proposal))
+                self._work.put_nowait((self._propose, proposal))
             elif kind == ActionKind.WITHDRAW:
                 self.proposals.pop(corr, None)
                 code = by_number(int(action["expiry"])).name
-                self._work.put_nowait(lambda corr=corr, code=code: self._withdraw(corr, code))
+                self._work.put_nowait((self._withdraw, (corr, code)))
             elif kind == ActionKind.SUBMIT and corr in self.proposals:
-                self._work.put_nowait(lambda corr=corr, key=int(action["order_id"]): self._executed(corr, key))
+                self._work.put_nowait((self._executed, (corr, int(action["order_id"]))))
 
-    def _propose(self, proposal: Proposal) -> None:
-        self.api.propose(self.desk, [proposal])
+    def _propose(self, proposals: Sequence[Proposal]) -> None:
+        self.api.propose(self.desk, proposals)
         if self.settings.approvals.auto != "off":
-            self.api.auto_approve(self.desk, proposal.intent.trade_intent_id, self.settings.approvals)
+            for proposal in proposals:
+                self.api.auto_approve(self.desk, proposal.intent.trade_intent_id, self.settings.approvals)
 
     def _trade_intent(self, corr: int) -> str:
         from polytraders.contracts import derived_id
 
         return derived_id("ti", self.run_id, corr)
 
-    def _withdraw(self, corr: int, code: str) -> None:
-        self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
+    def _withdraw(self, told: Sequence[tuple[int, str]]) -> None:
+        for corr, code in told:
+            self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
 
-    def _executed(self, corr: int, order: int) -> None:
-        sent = self._runner.orders.by_id.get(order) if self._runner else None
-        self.api.executed(self.desk, self._trade_intent(corr), sent.key if sent else str(order))
+    def _executed(self, told: Sequence[tuple[int, int]]) -> None:
+        keys = {}
+        for corr, order in told:
+            sent = self._runner.orders.by_id.get(order) if self._runner else None
+            keys[self._trade_intent(corr)] = sent.key if sent else str(order)
+        self.api.executed_many(self.desk, keys)
 
     async def watch_configuration(self) -> None:
         """Compare what the run works with and what was committed, again and again: run as a task."""
@@ -231,15 +241,36 @@ class Control:
         return self.drift.look(limits, self._runner.now())
 
     async def write(self) -> None:
-        """Carry what is for people to the desk, in order: run as a task."""
+        """Carry what is for people to the desk, in order: run as a task. What waits together goes together."""
         loop = asyncio.get_running_loop()
         while True:
-            work = await self._work.get()
+            work = [await self._work.get()]
+            while not self._work.empty() and len(work) < GROUP:
+                work.append(self._work.get_nowait())
+            await loop.run_in_executor(self._thread, self._carry, work)
+
+    def _carry(self, work: Sequence[Work]) -> None:
+        """In the desk's thread: neighbours of one kind in one transaction, or one by one where that fails."""
+        failed: Exception | None = None
+        pairs = [one if isinstance(one, tuple) else (_call, one) for one in work]
+        for do, group in groupby(pairs, key=lambda pair: pair[0]):
+            told = [what for _, what in group]
             try:
-                await loop.run_in_executor(self._thread, work)
-            except Exception:
+                do(told)
+                continue
+            except Exception as error:  # noqa: BLE001 - raised below, unless each goes by itself
+                first = error
+            for what in told if len(told) > 1 else ():
+                try:
+                    do([what])
+                except Exception as error:  # noqa: BLE001 - raised below
+                    failed = error
+                    self.failures += 1
+            if len(told) == 1:
+                failed = first
                 self.failures += 1
-                raise
+        if failed is not None:
+            raise failed
 
     # -- from people
 
@@ -469,3 +500,8 @@ class Control:
 
 def _cap_name(name: str) -> str:
     return f"cluster {name}" if name.startswith("clu_") else f"category {name}"
+
+
+def _call(works: Sequence[Callable[[], Any]]) -> None:
+    for work in works:
+        work()

@@ -183,7 +183,10 @@ def port_of(launched: Launched, settings: Settings, env: Environment) -> VenuePo
         from polytraders.run.backtest import venue_model
         from polytraders.venue.simulated import SimulatedPort
 
-        return SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        port = SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        if (kept := launched.resident) is not None:
+            port.take_up(kept.frozen, kept.batches)
+        return port
     if mode == "live" and not settings.live.dry_run:
         return live_port(env, infos, settings)
     return None
@@ -208,7 +211,8 @@ async def _work(
         data = MarketData(env, launched.step.infos)
         runner = Runner(
             launched.folder, launched.pipeline, launched.step, launched.writer, port, {"market data": data},
-            orders=launched.orders, notes=launched.notes, options=options_of(settings), session=launched.session,
+            orders=launched.orders, notes=launched.notes, session=launched.session,
+            options=options_of(settings, launched.manifest["run_mode"]),
         )  # fmt: skip
         runner.feed_health = data.health
         if account is not None:
@@ -232,11 +236,11 @@ async def _work(
         launched.lock.release()
 
 
-def options_of(settings: Settings) -> Options:
-    """The runner's options as [live] has them."""
+def options_of(settings: Settings, mode: str) -> Options:
+    """The runner's options as [live] has them; a paper run sends to the simulated venue, dry or not."""
     live = settings.live
     return Options(
-        sends=not live.dry_run,
+        sends=mode == "paper" or not live.dry_run,
         snapshot_events=live.snapshot_events,
         snapshot_every=live.snapshot_s * NS_PER_S,
         reconcile_every=live.reconcile_s * NS_PER_S,

@@ -16,8 +16,9 @@ from polytraders.rows import Side, Status
 from polytraders.units import NS_PER_S, ONE, price_text
 from polytraders.venue.local import wire
 from polytraders.venue.local.desk import Key
-from polytraders.venue.local.exchange import Exchange, Listing, Order
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal, read_ticket
+from polytraders.venue.local.records import Listing, Order, Trade
 from polytraders.venue.local.venue import LocalVenue, Received
 
 START, END = "MA==", "LTE="
@@ -100,7 +101,8 @@ async def plain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return reply({"error": "not found"}, 404)
 
 
-async def _json(request: web.Request) -> Any:
+async def json_of(request: web.Request) -> Any:
+    """The body. Raises Refusal when it is no JSON."""
     try:
         return orjson.loads(await request.read())
     except orjson.JSONDecodeError:
@@ -131,7 +133,7 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return live(request.query.get("token_id"))
 
     async def several(request: web.Request) -> list[tuple[Listing, int, dict[str, Any]]]:
-        wanted = await _json(request)
+        wanted = await json_of(request)
         if not isinstance(wanted, list) or not all(isinstance(entry, dict) for entry in wanted):
             raise Refusal("Invalid payload")
         if len(wanted) > PAGE:
@@ -335,7 +337,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return isinstance(entry, dict) and entry.get("postOnly") is True
 
     async def post_order(request: web.Request) -> web.Response:
-        key, entry = await key_of(request), await _json(request)
+        key, entry = await key_of(request), await json_of(request)
         desk.check_mode(cancels=False, post_only=is_post_only(entry))
         headers = desk.charge(key, 1, venue.clock(), cancels=False)
         try:
@@ -345,7 +347,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
             raise Refusal(error.text, error.status, body=body, headers=headers) from None
 
     async def post_orders(request: web.Request) -> web.Response:
-        key, entries = await key_of(request), await _json(request)
+        key, entries = await key_of(request), await json_of(request)
         if not isinstance(entries, list) or not entries:
             raise Refusal("Invalid payload")
         if len(entries) > BATCH:
@@ -375,7 +377,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     async def cancel(request: web.Request, ids: Callable[[Key, Any], list[str]], extra: int = 0) -> web.Response:
         key = await key_of(request)
-        body = await _json(request) if await request.read() else None
+        body = await json_of(request) if await request.read() else None
         desk.check_mode(cancels=True)
         wanted = ids(key, body)
         headers = desk.charge(key, max(1, len(wanted) + extra), venue.clock(), cancels=True)
@@ -420,7 +422,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return await cancel(request, market_ids, 1)
 
     async def heartbeat(request: web.Request) -> web.Response:
-        key, body = await key_of(request), await _json(request)
+        key, body = await key_of(request), await json_of(request)
         given = body.get("heartbeat_id", "") if isinstance(body, dict) else None
         if not isinstance(given, str):
             raise Refusal("Invalid payload")
@@ -451,13 +453,17 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
             raise Refusal("Invalid payload") from None
         found = [
             said
-            for said in (wire.trade(trade) for trade in reversed(account.trades.values()))
+            for said in (wire.trade(t) for t in reversed(account.trades.values()) if not (t.maker and own_too(t)))
             if all(query.get(name) in (None, "", said[name]) for name in ("id", "market", "asset_id"))
             and after <= int(said["match_time"]) <= before
             and query.get("maker_address")
             in (None, "", said["maker_address"], said["maker_orders"][0]["maker_address"])
         ]
         return reply(paged(request, found))
+
+    def own_too(trade: Trade) -> bool:
+        """Both sides are the account's: the taker's record tells of both."""
+        return trade.other is not None and trade.other.order.account == trade.order.account
 
     async def balance(request: web.Request) -> web.Response:
         account, query = (await key_of(request)).account, request.query

@@ -14,8 +14,9 @@ from polytraders.data.catalog import Session
 from polytraders.units import NS_PER_MS, NS_PER_S
 from polytraders.venue.local import tape as tapes
 from polytraders.venue.local.desk import Desk
-from polytraders.venue.local.exchange import Account, Exchange, Listing, Order, Trade
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.faults import Faults
+from polytraders.venue.local.records import Account, Listing, Order, Trade
 from polytraders.venue.local.streams import Streams
 from polytraders.venue.local.tape import Tape
 
@@ -34,6 +35,7 @@ class Options:
     speed: float
     seed: int
     spare: int = 64
+    apart: bool = False  # accounts neither meet nor see each other
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class LocalVenue:
             cash=options.cash,
             settlement=options.settlement,
             spare=options.spare,
+            apart=options.apart,
         )
         self.desk = Desk(self.exchange, options.seed)
         self.streams = Streams(self.exchange, self.desk, self.faults)
@@ -99,5 +102,6 @@ class LocalVenue:
             self.advance()
             nap = min(max(self.exchange.next_due() - time.time_ns(), 0), LONGEST_NAP) / NS_PER_S
             self._kick.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), max(nap, 0.001))
+            with contextlib.suppress(TimeoutError):  # not wait_for: of Python 3.11 it can lose a cancellation
+                async with asyncio.timeout(max(nap, 0.001)):
+                    await self._kick.wait()
