@@ -1960,6 +1960,10 @@ register(
     An operator acknowledged a drift.
     An operator has taken note of the differing setting.
     Make sure it is reverted or approved.
+    7911 GOV_CONFIG_AS_COMMITTED INFO
+    Every bot of a run works with the committed configuration.
+    The settings are as approved.
+    Nothing to do.
     """,
 )
 register(
@@ -2099,6 +2103,14 @@ register(
     An action of a person was written to the ledger.
     What you did was recorded.
     Nothing to do.
+    7912 GOV_AUDIT_CHAIN_BROKEN WARN
+    The ledger of what people did is not the one that was written: an entry was changed, is missing or was added.
+    Records of the desk were changed behind its back.
+    Take the database out of use, keep a copy, and compare it with the last backup.
+    7913 GOV_ACTION_UNEXPLAINED WARN
+    A person did something that needs a reason, and the ledger holds none, or holds no person.
+    Something was done at the desk without a reason.
+    Ask who did it, and put the reason on record.
     """,
 )
 register(

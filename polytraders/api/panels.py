@@ -8,6 +8,7 @@ Everything from outside is escaped before it is shown.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -26,11 +27,13 @@ from polytraders.store.sql import Database
 
 EVERY_S = 1.0
 _STYLE = """<style>
+.pt {overflow-x: auto; max-width: 100%}
+.pt h4 {font: 600 13px system-ui, sans-serif; margin: 14px 0 4px}
 .pt table {border-collapse: collapse; font: 13px system-ui, sans-serif; font-variant-numeric: tabular-nums}
-.pt th {text-align: left; font-weight: 500; opacity: .65; padding: 2px 14px 2px 0}
+.pt th {text-align: left; font-weight: 500; opacity: .75; padding: 2px 14px 2px 0; white-space: nowrap}
 .pt td {padding: 2px 14px 2px 0; vertical-align: top; white-space: nowrap}
 .pt td.n, .pt th.n {text-align: right}
-.pt .bad {color: #b91c1c; font-weight: 600} .pt .ok {color: #15803d} .pt .dim {opacity: .6}
+.pt .bad {color: #b91c1c; font-weight: 600} .pt .ok {color: #15803d} .pt .dim {opacity: .75}
 .pt .bar {display: inline-block; width: 160px; height: 9px; background: #8884; border-radius: 4px; overflow: hidden}
 .pt .bar i {display: block; height: 100%; background: #2563eb} .pt .bar i.hot {background: #b91c1c}
 </style>"""
@@ -42,8 +45,15 @@ def html(body: str) -> str:
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], empty: str) -> str:
-    """An HTML table: heading -> key of the row; a heading that ends in `#` is a number, right-aligned."""
+    """An HTML table: heading -> key of the row; a heading that ends in `#` is a number, right-aligned.
+
+    A heading that ends in `?` is left out where no row has anything there.
+    """
     rows = list(rows)
+    columns = {
+        name.removesuffix("?"): key for name, key in columns.items()
+        if not name.endswith("?") or any(row.get(key) not in (None, "") for row in rows)
+    }  # fmt: skip
     if not rows:
         return html(f"<span class='dim'>{escape(empty)}</span>")
 
@@ -162,40 +172,72 @@ def approvals(url: str | None = None, settings: str | None = None) -> Panel:
 def blotter(url: str | None = None, limit: int = 50) -> Panel:
     """Orders and proposals with what they were judged on: p̂, q_exec, net edge, fill probability, book hash."""
     orders, proposed = widgets.HTML(), widgets.HTML()
-    figures = {"p̂#": "p_hat", "q_exec#": "q_exec", "net edge bps#": "net_edge_bps", "P(fill)#": "p_fill"}
+    figures = {"p̂#": "p_hat", "q_exec pUSD#": "q_exec", "net edge bps#": "net_edge_bps", "P(fill)#": "p_fill"}
 
     def draw(desk: Database, now: int) -> None:
-        head = {"run": "run_id", "market": "condition_id", "side": "side", "price#": "price", "size#": "size"}
-        tail = {"filled#": "filled", "average#": "average", "status": "status", "book": "book_hash"}
-        rows = [_short(row) for row in store.board(desk, "orders")]
-        orders.value = table(head | figures | tail, rows, "No run has an order on a book.")
+        names = views.market_names(desk)
+        terms = {"market": "market", "side": "side", "price pUSD#": "price", "size shares#": "size"}
+        head = {"sent": "sent"} | terms
+        tail = {"filled shares#": "filled", "average pUSD#": "average", "status": "status", "book?": "book_hash"}
+        rows = [
+            row | {
+                "market": _market(row, names), "sent": _clock(row.get("sent_ns")),
+                "side": f"{row.get('side', '')} {row.get('outcome', '')}".strip(), "status": _words(row.get("status")),
+            }
+            for row in store.board(desk, "orders")
+        ]  # fmt: skip
+        rows.sort(key=lambda row: row.get("sent_ns") or 0, reverse=True)
+        shown = [_short(row) for row in rows]
+        orders.value = table(head | figures | tail | {"run?": "run_id"}, shown, "No run has sent an order.")
         rows = []
         for one in store.intents(desk, (), limit=limit):
             order = one["document"]["intent"] or {}
             row = {
-                **one["figures"], "made": units.iso_utc(one["created_ns"])[11:19], "id": one["trade_intent_id"],
-                "condition_id": one["condition_id"], "side": f"{one['side']} {one['outcome']}".strip(),
-                "price": order.get("limit_price"), "size": order.get("size_shares"), "status": one["status"],
+                **one["figures"], "made": _clock(one["created_ns"]), "market": _market(one, names),
+                "side": f"{one['side']} {one['outcome']}".strip() or "claim", "price": order.get("limit_price"),
+                "size": order.get("size_shares") or one["document"]["claim_shares"], "status": _words(one["status"]),
                 "code": one["code"], "book_hash": one["document"]["book_hash"],
             }  # fmt: skip
             rows.append(_short(row))
-        columns = {"made": "made", "market": "condition_id", "side": "side", "price#": "price", "size#": "size"}
-        columns |= figures | {"status": "status", "code": "code", "book": "book_hash"}
+        columns = {"made": "made"} | terms | figures | {"status": "status", "code": "code", "book?": "book_hash"}
         proposed.value = table(columns, rows, "Nothing was proposed yet.")
 
-    title = widgets.HTML(html("<b>Orders</b>")), widgets.HTML(html("<b>Proposals, newest first</b>"))
+    title = widgets.HTML(html("<h4>Orders, newest first</h4>")), widgets.HTML(html("<h4>Proposals, newest first</h4>"))
     return Panel(_desk(url), draw, widgets.VBox([title[0], orders, title[1], proposed]))
+
+
+def _market(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """A market as people know it."""
+    name = names.get(str(row.get("condition_id")), row.get("slug") or row.get("condition_id") or "")
+    return f"{name[:57]}…" if len(str(name)) > 60 else str(name)
+
+
+def _clock(ns: Any) -> str | None:
+    return f"{units.iso_utc(int(ns))[11:19]}Z" if ns else None
+
+
+def _time(iso: Any) -> str:
+    return f"{str(iso)[:19].replace('T', ' ')}Z"
+
+
+def _words(name: Any) -> str:
+    return str(name or "").lower().replace("_", " ")
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     """Long hexadecimal names cut to what a person compares."""
-    return {k: f"{v[:10]}…" if isinstance(v, str) and len(v) >= 40 else v for k, v in row.items()}
+
+    def cut(value: Any) -> Any:
+        long = isinstance(value, str) and len(value) >= 40 and re.fullmatch("(0x)?[0-9a-f]+", value)
+        return f"{value[:10]}…" if long else value
+
+    return {key: cut(value) for key, value in row.items()}
 
 
 def risk(url: str | None = None) -> Panel:
     """Limits by how close they are to their breach, kill switches with their buttons, overrides in force."""
     limits, armed, changed, said = widgets.HTML(), widgets.VBox(), widgets.HTML(), widgets.HTML()
-    reason = widgets.Text(placeholder="why", layout=widgets.Layout(width="320px"))
+    reason = widgets.Text(placeholder="why (needed to stop and to clear)", layout=widgets.Layout(width="320px"))
     stop = widgets.Button(description="Stop everything", button_style="danger", tooltip="Arm the global kill switch")
     stop.add_class("pt-stop")
     desk = _desk(url)
@@ -211,34 +253,48 @@ def risk(url: str | None = None) -> Panel:
 
     stop.on_click(lambda _: told(lambda who: store.arm(desk, "global", None, who, "notebook", reason.value)))
     drawn: list[str] = []
+    names: dict[str, str] = {}
 
     def row(one: dict[str, Any]) -> widgets.HBox:
-        target = f" {one['target']}" if one["target"] else ""
+        name = names.get(one["target"], one["target"])
+        target = f" {name}" if one["target"] else ""
         asked = f", asked to clear by {', '.join(a['id'] for a in one['asked_to_clear'])}" * bool(one["asked_to_clear"])
-        text = f"{one['scope']}{target}: {one['reason']} ({one['trigger']}, {str(one['armed_at'])[:19]}Z{asked})"
+        why = f"{_words(one['trigger'])}, {_time(one['armed_at'])}{asked}"
+        text = f"{one['scope']}{target}: {one['reason']} ({why})"
         button = widgets.Button(description="Clear")
         clear = store.clear
         button.on_click(lambda _: told(lambda who: clear(desk, one["switch_id"], who, "notebook", reason.value)))
-        return widgets.HBox([widgets.HTML(html(f"<span class='bad'>ON</span> {escape(text)}")), button])
+        said = widgets.HTML(html(f"<span class='bad'>ON</span> {escape(text)}"))
+        return widgets.HBox([button, said], layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
 
     def draw(desk: Database, now: int) -> None:
+        names.update(views.market_names(desk))
         limits.value = _bars(store.utilisation(desk))
         on = store.switches(desk, armed=True)
         if (key := [repr(one) for one in on]) != drawn or not armed.children:
             drawn[:] = key
             none = widgets.HTML(html("<span class='ok'>No kill switch is on.</span>"))
             armed.children = tuple(row(one) for one in on) or (none,)
-        columns = {"bot": "bot_id", "parameter": "name", "was#": "was", "is#": "is", "until": "until", "by": "by"}
+        columns = {
+            "bot": "bot_id",
+            "parameter": "name",
+            "was#": "was",
+            "is#": "is",
+            "until": "until",
+            "by": "by",
+            "why": "why",
+        }
         rows = [
             {
                 "bot_id": one["bot_id"], "name": one["after"]["name"], "was": one["before"]["value"],
-                "is": one["after"]["value"], "until": one["expires_at"][:19], "by": one["requested_by"]["id"],
+                "is": one["after"]["value"], "until": _time(one["expires_at"]),
+                "why": one["justification"], "by": one["requested_by"]["id"],
             }
             for one in store.overrides(desk, active=True)
         ]  # fmt: skip
-        changed.value = table(columns, rows, "No limit is changed.")
+        changed.value = html("<h4>Limits changed for a time</h4>") + table(columns, rows, "No limit is changed.")
 
-    buttons = widgets.HBox([stop, reason])
+    buttons = widgets.HBox([stop, reason], layout=widgets.Layout(flex_flow="row wrap"))
     panel = Panel(desk, draw, widgets.VBox([limits, buttons, said, armed, changed]))
     return panel
 
@@ -252,7 +308,7 @@ def _bars(rows: list[dict[str, Any]]) -> str:
         hot = " class=hot" if used >= Decimal("0.8") else ""
         breach = "" if row["breach_s"] is None else "breached" if used >= 1 else f"in {row['breach_s']} s at this pace"
         lines.append(
-            f"<tr><td>{escape(str(row['name']))}</td>"
+            f"<tr><td>{escape(str(row['name']))}</td><td class=dim>{escape(str(row.get('scope') or ''))}</td>"
             f"<td><span class=bar><i{hot} style='width:{min(100, int(used * 100))}%'></i></span></td>"
             f"<td class=n>{used * 100:.1f} %</td><td class=n>{escape(str(row['observed']))} of "
             f"{escape(str(row['limit']))} {escape(str(row.get('unit', '')))}</td><td class=bad>{breach}</td></tr>"
@@ -265,21 +321,25 @@ def positions(url: str | None = None) -> Panel:
     account, held = widgets.HTML(), widgets.HTML()
 
     def draw(desk: Database, now: int) -> None:
-        rows = [
-            {"run": row["run_id"], "what": name, "value": value}
-            for row in store.board(desk, "account")
-            for name, value in row.items()
-            if name not in ("run_id", "name", "seen_ns")
-        ]
-        account.value = table({"run": "run", "account": "what", "pUSD#": "value"}, rows, "No run told of its account.")
         columns = {
-            "run": "run_id", "market": "condition_id", "outcome": "outcome", "shares#": "size_shares",
-            "cost#": "cost_pusd", "value#": "value_pusd", "mark#": "mark_price", "unrealised#": "unrealised_pnl_pusd",
-            "realised#": "realised_pnl_pusd", "fees#": "fees_pusd", "settlement": "settlement",
+            "run": "run_id", "equity#": "equity", "profit today#": "pnl_day", "profit in all#": "pnl", "cash#": "cash",
+            "behind orders#": "reserved", "not settled#": "unsettled", "positions#": "marked",
+            "owed to us#": "receivable", "rebates#": "rebates", "fees paid#": "fees", "put in#": "deposits",
         }  # fmt: skip
-        rows = [_short(row) for row in store.board(desk, "positions")]
-        total = sum((_money(row.get("value_pusd")) for row in rows), Decimal(0))
-        held.value = table(columns, [*rows, {"run_id": "total", "value_pusd": total}] if rows else [], "No positions.")
+        rows = store.board(desk, "account")
+        account.value = html("<h4>Accounts, pUSD</h4>") + table(columns, rows, "No run told of its account.")
+        names = views.market_names(desk)
+        columns = {
+            "market": "market", "outcome": "outcome", "shares#": "size_shares", "cost pUSD#": "cost_pusd",
+            "value pUSD#": "value_pusd", "price pUSD#": "mark_price", "unrealised pUSD#": "unrealised_pnl_pusd",
+            "realised pUSD#": "realised_pnl_pusd", "fees pUSD#": "fees_pusd", "settlement": "settlement",
+            "run": "run_id",
+        }  # fmt: skip
+        rows = [_short(row | {"market": _market(row, names)}) for row in store.board(desk, "positions")]
+        sums = ("cost_pusd", "value_pusd", "unrealised_pnl_pusd", "realised_pnl_pusd", "fees_pusd")
+        total = {name: f"{sum((_money(row.get(name)) for row in rows), Decimal(0)):f}" for name in sums}
+        rows = [*rows, {"market": "total", **total}] if rows else []
+        held.value = html("<h4>Positions</h4>") + table(columns, rows, "No positions.")
 
     return Panel(_desk(url), draw, widgets.VBox([account, held]))
 
@@ -298,39 +358,43 @@ def health(url: str | None = None) -> Panel:
     def draw(desk: Database, now: int) -> None:
         seen = views.health_view(desk, now)
         mood = "ok" if seen["status"] == "ok" else "bad"
-        state.value = html(f"<b class='{mood} pt-health'>{escape(seen['status'])}</b>")
+        told = [f"kill switches on: {len(seen['armed'])}"] if seen["armed"] else []
+        told += [f"silent: {run}" for run in seen["silent"]] + [f"failed: {run}" for run in seen["failed"]]
+        told += [f"down: {part}" for part in seen["down"]]
+        why = escape("; ".join(told))
+        state.value = html(f"<b class='{mood} pt-health'>{escape(seen['status'])}</b> <span class=dim>{why}</span>")
         rows = [
             row
             | {
-                "heard": f"{(now - row['heartbeat_ns']) / units.NS_PER_S:.0f} s",
+                "heard": f"{(now - row['heartbeat_ns']) / units.NS_PER_S:.0f} s ago",
                 "lives": "yes" if row["alive"] else "NO",
             }
             for row in store.runs(desk, now)
         ]
         columns = {"run": "run_id", "mode": "mode", "strategy": "strategy_id", "portfolio": "portfolio_id"}
-        columns |= {"state": "state", "alive": "lives", "heard#": "heard"}
-        runs.value = table(columns, rows, "No run has been here yet.")
+        columns |= {"state": "state", "alive": "lives", "heard of#": "heard"}
+        runs.value = html("<h4>Runs</h4>") + table(columns, rows, "No run has been here yet.")
         rows = [
             row | {"works": "yes" if row.get("up") else "NO", "said": _ago(row.get("last_ns"), now)}
             for row in store.board(desk, "health")
         ]
-        columns = {"run": "run_id", "part": "name", "works": "works", "last message#": "said", "errors#": "errors"}
-        parts.value = table(columns, rows, "No run told of its parts.")
+        columns = {"part": "name", "works": "works", "last message#?": "said", "errors#?": "errors", "what?": "error"}
+        parts.value = html("<h4>Parts</h4>") + table(columns | {"run": "run_id"}, rows, "No run told of its parts.")
         columns = {
             "bot": "bot_id", "status": "status", "decisions/min#": "decisions_last_minute",
-            "errors/min#": "errors_last_minute", "p99 µs#": "latency_p99_us", "reason": "reason_code",
+            "errors/min#": "errors_last_minute", "p99 µs#?": "latency_p99_us", "reason?": "reason_code", "mode": "mode",
         }  # fmt: skip
-        bots.value = table(columns, store.board(desk, "bots"), "No run told of its bots.")
+        bots.value = html("<h4>Bots</h4>") + table(columns, store.board(desk, "bots"), "No run told of its bots.")
         end = store.last_seq(desk)
         rows = [
             {
-                "at": units.iso_utc(action.ts_ns)[:19], "what": str(action.kind), "who": action.actor.id,
+                "at": _time(units.iso_utc(action.ts_ns)), "what": str(action.kind), "who": action.actor.id,
                 "subject": action.subject, "code": action.payload.get("code"),
             }
             for action in reversed(store.since(desk, max(0, end - 15)))
         ]  # fmt: skip
         columns = {"at": "at", "what": "what", "who": "who", "subject": "subject", "code": "code"}
-        last.value = table(columns, rows, "Nothing has happened yet.")
+        last.value = html("<h4>What happened last</h4>") + table(columns, rows, "Nothing has happened yet.")
 
     return Panel(_desk(url), draw, widgets.VBox([state, runs, parts, bots, last]))
 

@@ -32,6 +32,7 @@ def status_view(desk: Database, now: int) -> dict[str, Any]:
         "switches": switches(desk, armed=True),
         "down": [row for row in board(desk, "health") if not row.get("up")],
         "closest": utilisation(desk)[:CLOSEST],
+        "names": market_names(desk),
     }
 
 

@@ -29,6 +29,14 @@ IntentRef = Annotated[str, typer.Argument(help="Id of the trade intent, or the u
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Configuration; default: ./settings.ini.")]
 
 
+ACCOUNT_FIRST = ("equity", "pnl_day", "pnl")
+ACCOUNT_WORDS = {
+    "pnl_day": "profit today", "pnl": "profit in all", "reserved": "behind orders", "unsettled": "not settled",
+    "marked": "positions", "receivable": "owed to us", "deposits": "put in", "fees": "fees paid",
+}  # fmt: skip
+"""The account's fields in words, and which come first."""
+
+
 def _ago(ns: int, now: int) -> str:
     seconds = (now - ns) // 10**9
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -42,7 +50,8 @@ def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
+        # An id that is cut cannot be copied: it goes on in the next line instead
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table
 
 
@@ -98,15 +107,19 @@ def _print_status(told: dict[str, Any], now: int) -> None:
         runs.add_row(run["run_id"], run["mode"], run["strategy_id"], run["portfolio_id"], state, heard)
     _print(runs if told["runs"] else "no run has been here yet: polytraders run")
     for run_id, account in told["accounts"].items():
-        _print(f"{run_id}: " + ", ".join(f"{name} {value}" for name, value in account.items()))
+        money = sorted(account.items(), key=lambda item: (item[0] not in ACCOUNT_FIRST, item[0]))
+        told_of = [f"{ACCOUNT_WORDS.get(name, name)} {value}" for name, value in money if value not in ("0", None)]
+        _print(f"{run_id}: {', '.join(told_of)} pUSD" if told_of else f"{run_id}: nothing in its account")
     for fault in told["down"]:
-        _print(f"DOWN {fault['run_id']}: {fault['name']}")
+        _print(f"DOWN {fault['run_id']}: {fault['name']}" + (f", {fault['error']}" if fault.get("error") else ""))
     _print(f"waiting for an answer: {told['pending']}" + (" (polytraders intents list)" if told["pending"] else ""))
     for switch in told["switches"]:
-        target = f" {switch['target']}" if switch["target"] else ""
+        name = told["names"].get(switch["target"])
+        target = f" {switch['target']}" + (f" ({name})" if name else "") if switch["target"] else ""
         _print(f"ARMED {switch['scope']}{target}: {switch['reason']} ({switch['trigger']}, {switch['armed_at'][:19]}Z)")
     for limit in told["closest"]:
-        _print(f"limit {limit['name']}: {limit['observed']} of {limit['limit']} {limit.get('unit', '')}".rstrip())
+        used = f"{limit['observed']} of {limit['limit']} {limit.get('unit', '')}".rstrip()
+        _print(f"limit {limit['name']}: {used} ({float(limit['used']):.0%})")
 
 
 def universe(
@@ -145,25 +158,28 @@ def list_intents(
     import time
 
     from polytraders import units
-    from polytraders.store.desk import expire, intents
+    from polytraders.store.desk import board, expire, intents
 
     with desk_of(database) as desk:
         expire(desk)
         found = intents(desk, () if all_ else ("PENDING",), run_id=run, limit=limit)
+        names = {row["name"]: str(row.get("slug") or row["name"]) for row in board(desk, "markets")}
     if as_json:
         print_json({"intents": found})
         return
     now = time.time_ns()
-    table = _table("id", "type", "side", "pUSD", "price", "edge bps", "status", "left", right=("pUSD", "price", "left"))
+    right = ("pUSD", "price", "edge bps", "left")
+    table = _table("id", "market", "type", "side", "pUSD", "price", "edge bps", "status", "left", right=right)
     for one in found:
         left = f"{(one['expires_ns'] - now) // units.NS_PER_S} s" if one["status"] == "PENDING" else ""
         persons = f" {one['given']}/{one['needed']}" if one["needed"] > 1 and one["status"] == "PENDING" else ""
         table.add_row(
             one["trade_intent_id"],
-            one["type"],
+            names.get(one["condition_id"], f"{one['condition_id'][:10]}…"),
+            one["type"].partition("_")[0].lower(),
             f"{one['side']} {one['outcome']}".strip(),
             units.money_text(one["notional_micro"]),
-            "" if one["price_shown"] is None else units.price_text(one["price_shown"]),
+            (one["document"]["intent"] or {}).get("limit_price") or "",
             one["document"]["edge_bps"] or "",
             one["status"] + persons,
             left,

@@ -77,6 +77,7 @@ def _daily(day: str | None, database: str | None, as_json: bool) -> None:
         f"kill switches armed: {told['switches']['armed_today']}, on now: {len(told['switches']['armed_now'])}"
     )
     console.print(f"overrides: {told['overrides_today']}")
+    console.print(f"ledger: {told['ledger']['what']} ({told['ledger']['code']})")
     for run in told["runs"]:
         account = told["accounts"].get(run["run_id"], {})
         numbers = ", ".join(f"{name} {value}" for name, value in account.items())

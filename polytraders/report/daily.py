@@ -13,6 +13,14 @@ from polytraders.store.desk.journal import clock
 from polytraders.store.sql import Database
 
 
+def _ledger(desk: Database, begin: int, end: int, now: int) -> dict[str, Any]:
+    """What gov.useractivityledger says of the day's acts, and the acts by person and session."""
+    from polytraders.store.desk.activity import activity
+
+    found = activity(desk, begin, end, now=max(now, begin))
+    return {"code": found.code, "what": found.what, "persons": dict(found.payload.get("ledger", {}))}
+
+
 def daily_report(desk: Database, now: int | None = None, day: str | None = None) -> dict[str, Any]:
     """One UTC day of the desk.
 
@@ -56,6 +64,7 @@ def daily_report(desk: Database, now: int | None = None, day: str | None = None)
             )
         ),
         "refused": dict(sorted(refused.items())),
+        "ledger": _ledger(desk, begin, end, now),
         "switches": {
             "armed_today": sum(act["kind"] == "arm" for act in acts),
             "armed_now": [one["switch_id"] for one in switches(desk, armed=True)],

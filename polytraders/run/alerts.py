@@ -178,11 +178,21 @@ def _post(url: str, told: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------- watching
 
 
+LEDGER_EVERY = 600 * units.NS_PER_S
+"""Between two readings of the whole chain of acts."""
+LEDGER_ALERTS: dict[str, Literal["P0", "P1", "P2"]] = {
+    "GOV_AUDIT_CHAIN_BROKEN": "P0",
+    "GOV_AUDIT_LOG_UNAVAILABLE": "P1",
+    "GOV_ACTION_UNEXPLAINED": "P2",
+}
+
+
 class Watch:
     """Turns what the desk's store shows into alerts: call `look` now and then.
 
     Told: kill switches armed and cleared, proposals that need a second person, overrides, runs that fell silent or
-    failed, parts that are down, limits used to 80 % (P2) and reached (P1).
+    failed, parts that are down, limits used to 80 % (P2) and reached (P1), and what gov.useractivityledger finds wrong
+    with the record of what people did (read whole every LEDGER_EVERY).
     """
 
     def __init__(self, desk: Any, alerts: Alerts):
@@ -190,6 +200,7 @@ class Watch:
 
         self.desk, self.alerts, self._seq = desk, alerts, last_seq(desk)
         self._standing: set[str] = set()
+        self._read_at, self._ledger = 0, ("", "")
 
     def look(self, now: int | None = None) -> int:
         """Tell what is new; the number of alerts sent."""
@@ -200,6 +211,9 @@ class Watch:
             self._seq = action.seq
             sent += self._acted(action)
         standing: dict[str, Alert] = {}
+        code, what = self._ledger_now(time.time_ns() if now is None else now)
+        if code in LEDGER_ALERTS:
+            self._stand(standing, LEDGER_ALERTS[code], f"the desk's ledger: {code}", "", what)
         for run in runs(self.desk, now):
             ended = run["state"] in ("stopped", "failed")
             if run["state"] == "failed":
@@ -220,6 +234,15 @@ class Watch:
             sent += self.alerts.over(key, key.partition("|")[2])
         self._standing = set(standing)
         return sent
+
+    def _ledger_now(self, now: int) -> tuple[str, str]:
+        """(code, what) of the last reading of the ledger, read again when that is too long ago."""
+        from polytraders.store.desk.activity import activity
+
+        if not self._read_at or now - self._read_at >= LEDGER_EVERY:
+            found = activity(self.desk, now=now)
+            self._read_at, self._ledger = now, (found.code, found.what)
+        return self._ledger
 
     @staticmethod
     def _stand(into: dict[str, Alert], severity: Any, title: str, run_id: str, detail: str = "") -> None:

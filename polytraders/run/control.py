@@ -33,6 +33,7 @@ from polytraders.rows import ActionKind, Answer, EventKind, Scope
 from polytraders.run.binding import Bound, caps_of, limits_now, unbind
 from polytraders.run.bounds import NO_CAP, Bounds
 from polytraders.run.changes import Changes
+from polytraders.run.drift import Drift
 from polytraders.run.gauges import Gauges
 from polytraders.run.live import Runner, rows_of
 from polytraders.run.shown import Shown
@@ -40,6 +41,7 @@ from polytraders.run.switches import Switches, whole_run
 from polytraders.run.told import Told
 
 if TYPE_CHECKING:
+    from polytraders.bots import Conclusion
     from polytraders.config import Settings
     from polytraders.run.launch import Launched
     from polytraders.store.desk import Action, Proposal
@@ -107,6 +109,7 @@ class Control:
         self.bounds = Bounds(self.infos, launched.notes.get(BOUNDS))
         self.shown = Shown(launched, settings)
         self.told = Told(launched, settings, launched.manifest.get("created_ns") or launched.step.now)
+        self.drift = Drift(launched, settings, self.changes)
         self.gauges: Gauges | None = None
         self._found: dict[int, dict[str, str]] = {}  # seq of a CONFIG action -> the settings it comes to
         self._latched = bool(launched.step.state.account[0]["halted"])
@@ -137,6 +140,8 @@ class Control:
             self._arm(switch["switch_id"], switch["scope"], switch["target"], "was on already")
         self.gauges = Gauges(runner, self.launched, self.settings, self.bounds, self._arm_at_desk)
         runner.add_task("gauges", self.gauges.watch)
+        if not self.drift.off:
+            runner.add_task("drift", self.watch_configuration)
         runner.add_task("mailbox", self.mailbox)
         runner.add_task("desk", self.write)
         runner.add_task("board", self.board)
@@ -182,7 +187,9 @@ class Control:
                 self.proposals[corr] = (int(action["market"]), int(action["order_id"]))
                 chain = decisions[decisions["corr"] == corr]
                 try:
-                    proposal = self.shown.proposal(action, chain, self.told.proposed(action, chain))
+                    book = self.shown.book_hash(int(action["market"]))
+                    figures = self.told.proposed(action, chain, book)
+                    proposal = self.shown.proposal(action, chain, figures)
                 except Exception as error:  # noqa: BLE001 - nobody can approve what is not shown: it expires
                     assert self._runner is not None
                     self._runner.incident("a proposal cannot be shown", corr=corr, error=str(error))
@@ -216,6 +223,22 @@ class Control:
             sent = self._runner.orders.by_id.get(order) if self._runner else None
             keys[self._trade_intent(corr)] = sent.key if sent else str(order)
         self.api.executed_many(self.desk, keys)
+
+    async def watch_configuration(self) -> None:
+        """Compare what the run works with and what was committed, again and again: run as a task."""
+        assert self._runner is not None
+        loop = asyncio.get_running_loop()
+        while True:
+            found = await loop.run_in_executor(self._thread, self._compared)
+            self._runner.say("configuration", code=found.code, of=found.what)
+            if found.code == "GOV_CONFIG_DRIFT_DETECTED":
+                self._runner.incident("the run works with settings that are not committed", fields=found.what)
+            await asyncio.sleep(self.drift.every)
+
+    def _compared(self) -> Conclusion:
+        assert self._runner is not None
+        limits = limits_now(self.desk, self.bound)[1] if self.bound.limits else {}
+        return self.drift.look(limits, self._runner.now())
 
     async def write(self) -> None:
         """Carry what is for people to the desk, in order: run as a task. What waits together goes together."""
@@ -455,6 +478,7 @@ class Control:
         quotes = self.shown.quotes({market for market, _ in self.proposals.values()}, now)
         topics = self.told.topics(runner, health, now)
         topics["limits"] |= self._caps()
+        topics["health"] |= self.drift.part()
         for name, inside in zip(topics["markets"], self.bounds.in_scope, strict=True):
             topics["markets"][name]["in_scope"] = inside
         document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
@@ -467,11 +491,15 @@ class Control:
         for cap in self.bounds.caps:
             for name, value, limit in (("gross", used[cap.name][0], cap.gross), ("net", used[cap.name][1], cap.net)):
                 if limit < NO_CAP:
-                    told[f"{cap.name} {name}"] = {
+                    told[f"{_cap_name(cap.name)}, {name}"] = {
                         "observed": units.money_text(abs(value)), "limit": units.money_text(limit), "unit": "pUSD",
                         "scope": self.settings.portfolio.id,
                     }  # fmt: skip
         return told
+
+
+def _cap_name(name: str) -> str:
+    return f"cluster {name}" if name.startswith("clu_") else f"category {name}"
 
 
 def _call(works: Sequence[Callable[[], Any]]) -> None:

@@ -68,10 +68,10 @@ class Told:
 
     # -- what passes by
 
-    def proposed(self, action: np.void, chain: np.ndarray) -> Figures:
-        """`figures` of a PROPOSE, remembered for the orders that are sent under it."""
+    def proposed(self, action: np.void, chain: np.ndarray, book_hash: str) -> Figures:
+        """`figures` of a PROPOSE, remembered for the orders that are sent under it, with the book it was made on."""
         told = self.figures(action, chain)
-        _keep(self._proposed, int(action["corr"]), told)
+        _keep(self._proposed, int(action["corr"]), told | {"book_hash": book_hash})
         return told
 
     def heard(self, rows: np.ndarray, decisions: np.ndarray, actions: np.ndarray) -> None:
@@ -258,7 +258,7 @@ class Told:
         for name, parameter, high in (
             ("drawdown today", "intraday_drawdown_pct", "day_peak"), ("loss today", "daily_loss_pct", "day_open"),
             ("drawdown this week", "weekly_drawdown_pct", "week_peak"),
-            ("drawdown in all", "total_drawdown_pct", "peak"),
+            ("drawdown since the start", "total_drawdown_pct", "peak"),
         ):  # fmt: skip
             if (limit := of("risk.killswitch", parameter)) is not None:
                 found.append((name, fall(int(account[high])), limit / 1e4, "%", portfolio))

@@ -118,6 +118,11 @@ def _chain(tx: Transaction) -> Iterator[Fault]:
         seq, prev = row["seq"], row["hash"]
 
 
+def broken_chain(tx: Transaction) -> Fault | None:
+    """Where the chain of actions breaks first; None = it is whole."""
+    return next(_chain(tx), None)
+
+
 Folded = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 
 
@@ -181,7 +186,7 @@ def _documents(tx: Transaction) -> Iterator[Fault]:
 def rebuild(desk: Database) -> dict[str, int]:
     """Fold every journaled table again from the actions; table -> rows. Raises DamageError when the chain is broken."""
     with desk.write() as tx:
-        if (broken := next(_chain(tx), None)) is not None:
+        if (broken := broken_chain(tx)) is not None:
             raise DamageError(
                 f"the actions themselves are damaged: {broken.what}",
                 where=broken.where,
