@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def repository(tmp_path) -> Path:
     """A copy of what is copied from."""
-    for folder in ("nbs", "fixtures/bots"):
+    for folder in ("nbs", "fixtures/bots", "tests/bots"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
@@ -39,9 +40,21 @@ def test_a_new_bot_is_its_template_under_another_name(repository, family):
     assert template.id not in text and f"number={template.spec.number!r}" not in text
     assert f"polytraders_{family}_my_idea_" in code
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells(made[0], "code"))
-    for path in made[1:]:
+    *fixtures, test = made[1:]
+    for path in fixtures:
         assert path.read_bytes() == (ROOT / "fixtures" / "bots" / template.id / path.name).read_bytes()
-    assert {path.stem for path in made[1:]} >= {"normal", "warning", "hard", "failure"}
+    assert {path.stem for path in fixtures} >= {"normal", "warning", "hard", "failure"}
+    assert test == repository / "tests" / "bots" / "test_my_idea.py"
+    old, text = template.id.partition(".")[2], test.read_text()
+    assert re.search(r"^from polytraders\.\w+(\.my_idea import | import my_idea as )", text, re.M)
+    assert not re.search(rf"^from .*\b{old}\b", text, re.M) and template.id not in text
+    compile(text, test.name, "exec")
+
+
+def test_a_test_that_is_there_is_left_alone(repository):
+    mine = repository / "tests" / "bots" / "test_my_idea.py"
+    mine.write_text("mine")
+    assert mine not in new_bot("strat.my_idea", root=repository) and mine.read_text() == "mine"
 
 
 def test_the_exported_code_of_a_copy_differs_in_names_only(repository):
