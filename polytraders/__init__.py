@@ -69,6 +69,7 @@ Modules:
 - `polytraders.run.bounds`: Markets of a run in which nothing is opened any more: out of scope, or in a cluster or category that is full.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.changes`: Parameters of a run's bots that people change while it works: overrides for a time, limits of its portfolio.
+- `polytraders.run.claims`: What a resolved market owes us, brought home: a claim that a person approves, redeemed, and booked.
 - `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
 - `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
