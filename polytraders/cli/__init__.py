@@ -15,6 +15,7 @@ from polytraders.cli import (
     alerts,
     bots,
     calibrate,
+    chain,
     data,
     desk,
     doctor,
@@ -64,6 +65,7 @@ app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("record", rich_help_panel="Data")(record.record)
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")
+app.add_typer(chain.app, name="chain", rich_help_panel="Venue")
 app.command("doctor", rich_help_panel="Venue")(doctor.doctor)
 app.add_typer(bots.app, name="bots", rich_help_panel="Library")
 app.command("schemas", rich_help_panel="Library")(bots.schemas)

@@ -25,7 +25,7 @@ from polytraders.venue.refusal import Refused
 from polytraders.venue.visit import TEST_KEY, credentials_for, key_for
 
 RPC = "POLYTRADERS_RPC"
-"""Variable with the URL of a node of the chain: the only way to see whether a wallet has code."""
+"""Variable with the URLs of nodes of the chain, with commas: the only way to see whether a wallet has code."""
 LEAST_DISK = 2 << 30
 """Bytes free where logs and recordings go."""
 NO_KEY = "set POLYTRADERS_KEY, or POLYTRADERS_KEYSTORE with its password file"
@@ -114,7 +114,7 @@ async def examine(env: Environment, wallet: SignatureType, folder: Path, rpc: st
         preflight.check_chain(owner, env.chain_id),
         Check("wallet", True, "", f"{wallet.name}: {owner.maker} pays"),
     ]
-    made.append(await check_code(owner, rpc or os.environ.get(RPC, "")))
+    made.append(await check_code(owner, rpc or os.environ.get(RPC, "").replace(",", " ").split(" ")[0]))
     try:
         credentials = await credentials_for(env, key)
     except Refused as error:

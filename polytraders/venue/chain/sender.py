@@ -51,6 +51,15 @@ class Receipt(NamedTuple):
     paid: int  # wei
 
 
+class Quote(NamedTuple):
+    """What a transaction would cost, before anybody signs it."""
+
+    method: str
+    gas: int  # units at most
+    price: int  # wei a unit, as the providers say it now
+    most: int  # wei: what it can cost at the very worst
+
+
 @dataclass(frozen=True)
 class Ceilings:
     """What a transaction may cost at most."""
@@ -89,8 +98,10 @@ class Sender:
         if self.guard.account.signature_type != SignatureType.EOA:
             raise Refused(
                 "SEC_KEY_UNUSABLE",
-                f"the wallet {self.guard.account.maker} is a contract: its transactions go through the relayer",
+                f"the wallet {self.guard.account.maker} is a contract: its transactions go through the venue's relayer",
                 where="account",
+                rule="only a key that is the wallet signs transactions; what the relayer takes is not documented",
+                mend="use the venue's own page, or the official package polymarket-client, which speaks to the relayer",
             )
         self._gas_limits = load_bot("exec.gasoracle").spec.limits(self.gas_values)
         self._nonce_limits = load_bot("exec.nonceshepherd").spec.limits(self.nonce_values)
@@ -105,6 +116,36 @@ class Sender:
         price = int(statistics.median_low(answers))
         self._samples.append((self.clock(), price))
         return price
+
+    def read_past(self, samples: int = 60, blocks: int = 43_200) -> int:
+        """Prices of the last `blocks` blocks, at `samples` of them, for who has not sampled for a day; how many.
+
+        A block tells its base fee; the providers' tip of now is added to each. Raises `Refused`.
+        """
+        head = self.nodes.head()
+        step = max(min(blocks, head.number) // samples, 1)
+        wanted = range(max(head.number - step * (samples - 1), 0), head.number + 1, step)
+
+        def question(web3: Web3) -> tuple[tuple[int, int], ...]:
+            found = [web3.eth.get_block(number) for number in wanted]
+            return tuple((int(b["timestamp"]) * 10**9, int(b["baseFeePerGas"])) for b in found)
+
+        past = self.nodes.agree("base fees", question)
+        tip = max(self.sample_gas() - past[-1][1], 0)
+        now = self._samples.pop()
+        self._samples.extend((at, fee + tip) for at, fee in past if at <= now[0])
+        self._samples.append(now)
+        return len(self._samples)
+
+    def quote(self, call: Call, strategy: str = "desk") -> Quote:
+        """What `send` would do, as far as it can be said without signing. Raises what `send` would."""
+        self.guard.check_call(call, self.nodes.chain_id, self.clock(), strategy).raise_refusal()
+        price = self.sample_gas()
+        gas = self.judge_gas(call)
+        if gas.refused:
+            raise Refused(gas.code, f"{call.method}: {gas.observed} against {gas.limit} {gas.unit}", where="gas")
+        fields = self._fields(call, 0, price)
+        return Quote(call.method, fields["gas"], price, fields["gas"] * fields["maxFeePerGas"])
 
     def judge_gas(self, call: Call) -> Conclusion:
         """Whether exec.gasoracle lets it go now, by the last sample."""
