@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytraders.config import home
 from polytraders.errors import UsageError
+from polytraders.run.flatten import Flatten
 from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.listing import vet
 from polytraders.run.live import Options, Runner
@@ -192,6 +193,8 @@ async def _work(
             from polytraders.run import clearance
 
             runner.add_task("clearance", clearance.watch(port, settings, runner))
+        if settings.flatten.enabled and port is not None:
+            runner.add_task("flatten", Flatten(runner, settings).watch)
         control = Control(open_desk(), launched, settings)
         control.begin()
         control.attach(runner)
