@@ -37,7 +37,7 @@ from polytraders.engine.setup import Pipeline
 from polytraders.engine.state import PENDING_CANCEL
 from polytraders.errors import DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, EventKind, Flag
+from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, Answer, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
 from polytraders.run.snapshot import VENUE, write_snapshot
@@ -195,6 +195,11 @@ class Runner:
             rows["ts_event"][rows["ts_event"] == 0] = now
         self._inbox.append(Arrival(source, rows, tuple(keys), note or {}, state or {}))
         self._arrived.set()
+
+    @property
+    def waiting(self) -> int:
+        """What came and was not taken in yet, and what was decided and is not written yet."""
+        return len(self._inbox) + self.writer.backlog
 
     def emit(self, news: News) -> None:
         """The venue's news, for `VenuePort.start`."""
@@ -469,7 +474,11 @@ class Runner:
                 # A refusal of the venue's side counts against it; what we keep back ourselves is no error of anybody.
                 ours = why in (Code.EXEC_NOT_SENT_DRY_RUN, Code.EXEC_NOT_SENT_HALTED, Code.EXEC_NOT_SENT_STOPPING)
                 end = EventKind.CANCEL if ours else EventKind.ORDER_REJECT
-                self.put("runner", rows_of({**told, "kind": end, "size": int(why)}))
+                said = [{**told, "kind": end, "size": int(why)}]
+                if why == Code.EXEC_NOT_SENT_DRY_RUN:  # an approval is for one rehearsal, or the step sends it for ever
+                    spent = {"kind": EventKind.APPROVAL, "aux": int(action["corr"]), "size": int(Answer.EXPIRED)}
+                    said.append({**told, **spent})
+                self.put("runner", rows_of(*said))
             elif kind in _SETS:
                 self.put("runner", rows_of({**told, "kind": _SETS[ActionKind(kind)]}))
 
