@@ -31,7 +31,7 @@ from bench.run import PAGE, between, machine  # noqa: E402
 
 SESSION = ("--synth", "7", "--minutes", "240", "--speed", "1.5", "--settlement-ms", "300")
 """What the others at the venue do while runs are killed: two hours and forty minutes."""
-LOADED = ("--minutes", "30", "--markets", "16", "--speed", "4", "--settlement-ms", "300")
+LOADED = ("--minutes", "15", "--markets", "8", "--speed", "2", "--settlement-ms", "300")
 
 
 def say(line: str) -> None:
@@ -105,11 +105,15 @@ def main() -> int:
     parser.add_argument("drill", nargs="*", choices=["crash", "switch", []], help="which; default: both")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trips", type=int, default=10)
+    parser.add_argument("--trips", type=int, default=5)
     parser.add_argument("--rest", type=int, default=40, help="orders that rest when the switch is armed")
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept (default: a temporary one)")
+    parser.add_argument("--write", action="store_true", help="only write what bench/drills.json holds into the page")
     told = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if told.write:
+        PAGE.write_text(between(PAGE.read_text(), BEGIN, END, table(results)))
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = told.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -127,6 +127,25 @@ class Exits(Part):
         }
 
 
+class Flatten(Part):
+    """What becomes of the positions when a kill switch has stopped the run."""
+
+    enabled: bool = Field(False, description="sell what is held, by exits that risk and a person approve")
+    scopes: str = Field(
+        "global portfolio strategy", description="switches after which it is sold, with spaces between; latch = a limit"
+    )
+    worst_bps: int = Field(
+        500, ge=0, le=10_000, description="bps of 1 pUSD below the middle at the trip: no sale below"
+    )
+    markets_at_once: int = Field(3, ge=1, le=1_000, description="markets that are sold in at a time, the largest first")
+    give_up_s: int = Field(900, ge=1, le=86_400, description="s after which what is left stays, and people are told")
+
+    @property
+    def scope_names(self) -> tuple[str, ...]:
+        """In the order given."""
+        return tuple(self.scopes.split())
+
+
 class Portfolio(Part):
     """The account a run trades."""
 
@@ -228,6 +247,7 @@ class Approvals(Part):
     two_persons_above_pusd: Exact = Field(
         Decimal(1_000), ge=0, le=10**9, decimal_places=6, description="pUSD from which on it takes two persons"
     )
+    closes_when_stopped: bool = Field(False, description="closes may be approved while a kill switch is on")
     auto: Literal["off", "exits", "all"] = Field("off", description="what is approved without a person")
     auto_max_pusd: Exact = Field(Decimal(0), ge=0, le=10**6, decimal_places=6, description="most pUSD of one of those")
     auto_per_hour: int = Field(0, ge=0, le=10**6, description="most of those in an hour")
@@ -288,6 +308,7 @@ PARTS: dict[str, type[Part]] = {
     "run": Run,
     "engine": Engine,
     "exits": Exits,
+    "flatten": Flatten,
     "portfolio": Portfolio,
     "venue.simulated": Simulated,
     "data": Data,
@@ -477,6 +498,7 @@ class Settings:
     run: Run
     engine: Engine
     exits: Exits
+    flatten: Flatten
     portfolio: Portfolio
     venue: Venue
     data: Data
@@ -552,6 +574,7 @@ def build_settings(blocks: Mapping[str, Block], source: str) -> Settings:
         run=parts.get("run", Run()),
         engine=parts.get("engine", Engine()),
         exits=parts.get("exits", Exits()),
+        flatten=parts.get("flatten", Flatten()),
         portfolio=parts.get("portfolio", Portfolio()),
         venue=Venue(simulated=parts.get("venue.simulated", Simulated())),
         data=parts.get("data", Data()),

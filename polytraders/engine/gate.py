@@ -15,7 +15,8 @@ Invariants
     G5  an approval covers one slot for `approval_ttl` from its answer: the first order, and its re-quotes within G2 to
         G4. A re-quote waits until the end of the order before it is known. What rests when the time is over stays.
     G6  a proposal without an answer ends `intent_ttl` after it was made; a rejected one keeps its like away as long
-    G7  a kill switch ends the proposals and approvals of its scope
+    G7  a kill switch ends the proposals and approvals of its scope, but those that close a position which an EXIT row
+        wants closed
 
 A wish that grows while it rests is cut to what was approved; one that takes and grew is proposed again, for it was
 sized to a book that has changed. With Gate.DRY the table only remembers what was last shown.

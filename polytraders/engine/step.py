@@ -1004,7 +1004,9 @@ def _review(state, out, market):
     for slot in range(N_SLOTS):
         p, working = state.proposals[market.id, slot], state.slots[market.id, slot]
         taken_back = p.state == APPROVED and p.answer != 0
-        code = review(clock, p, market, slot, stopped, out.actions, out.count)
+        # what closes a position that is to be closed may wait for its answer under a switch; risk judges it anyway
+        closing = p.closes != 0 and state.positions[market.id].forced != 0
+        code = review(clock, p, market, slot, stopped and not closing, out.actions, out.count)
         if code != 0:
             terms = p.order_type | (p.flags & POST_ONLY) << 2 | p.closes << 3
             _begin_chain(out)

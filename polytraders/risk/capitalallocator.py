@@ -149,11 +149,11 @@ SPEC = BotSpec(
         Input("Position", "ledger", "cost and open buys of this market"),
         Input("The event's other markets", "ledger, by neg-risk event", "their cost and open buys"),
         Input("OrderIntent", "strategy", "side, price, size, and the order it replaces"),
-        Input("Kill switch", "account", "while it is on, refuse at once"),
+        Input("Kill switch", "account", "while it is on, refuse at once, but for a sale that only closes: risk.killswitch judges that"),
     ),
     parameters=PARAMETERS,
     flow=(
-        "Kill switch on: refuse.",
+        "Kill switch on: refuse, but for a sale that only closes.",
         "A sale frees capital: approve.",
         "Total = the configured one or the equity, whichever is less.",
         "What is left of each budget with everything open and pending, but for the order that this one replaces.",
@@ -201,7 +201,7 @@ SPEC = BotSpec(
             Check("For any permitted parameters, what is used with the order", "is at most the equity, or no more than without it"),
         ),
     ),
-    reference_implementation="""if kill switch:                              refuse RISK_KILL_SWITCH_ACTIVE
+    reference_implementation="""if kill switch and no sale that only closes: refuse RISK_KILL_SWITCH_ACTIVE
 if sale:                                     approve RISK_WITHIN_LIMITS
 total    = min(portfolio_total_max, max(equity, 0))
 used     = account cost + reserved - replaced
@@ -307,7 +307,7 @@ def cut_or_refuse(intent, market, vote, base, spent, limit, price, cut, refused)
 def decide(intent, market, position, account, ladder, vote, params):
     """Approve, cap the size or refuse by what is left of the budgets. Writes the vote and nothing else."""
     p = params.v
-    if account.switch != 0 or account.halted != 0:
+    if (account.switch != 0 or account.halted != 0) and not (intent.reduce_only and intent.side == Side.SELL):
         vote.verdict = Verdict.REJECT
         vote.observed = account.halted
         return Code.RISK_KILL_SWITCH_ACTIVE

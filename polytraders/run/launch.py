@@ -12,6 +12,7 @@ from polytraders.engine.live import Step
 from polytraders.engine.setup import MarketLike, Pipeline
 from polytraders.errors import UsageError
 from polytraders.rows import Gate
+from polytraders.run import flatten
 from polytraders.run.backtest import engine_options, gate_options, new_run_id
 from polytraders.run.lock import Lock
 from polytraders.run.orders import Orders
@@ -74,6 +75,7 @@ def begin(
     """
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}", rule="one of " + ", ".join(MODES))
+    flatten.check(settings)
     if not infos:
         raise UsageError("the run has no markets", rule="at least one market", mend="name some with --market")
     pipeline, bots = build_pipeline(settings, strategy, wallet=mode == "live" and not settings.live.dry_run)

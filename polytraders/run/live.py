@@ -11,7 +11,7 @@ Invariants
     A2  receive times never fall, whatever the machine's clock does
     A3  an order that the step sent has an end the step hears of: the venue's, or a denial of ours
     A4  while trading is halted or the run comes to its end no submit leaves, and resting orders are cancelled until
-        the venue lists none
+        the venue lists none; what a plan sells then (`run.flatten`) is the one exception
     A5  what cannot be known is not made up: a feed that fails is FEED_DOWN, a log that cannot be written ends the run
 """
 
@@ -463,10 +463,6 @@ class Runner:
             self._failed = self._failed or error
             self._stop.set()
         elif self.outbox is not None:
-            if self.outbox.shut is not None:
-                submits = [r for r in requests if r.action["kind"] not in (ActionKind.CANCEL, ActionKind.CANCEL_ALL)]
-                self._deny(submits, self.outbox.shut)
-                requests = [r for r in requests if r.action["kind"] in (ActionKind.CANCEL, ActionKind.CANCEL_ALL)]
             self.outbox.put(requests)
 
     def _deny(self, requests: Sequence[Request], why: Code) -> None:
@@ -493,6 +489,11 @@ class Runner:
         """Trading is halted: a bot latched the kill switch or a person armed it."""
         account = self.step.state.account[0]
         return bool(account["halted"] or account["switch"])
+
+    @property
+    def swept_out(self) -> bool:
+        """Trading is halted and the venue has confirmed that nothing rests."""
+        return self._halted and not self._stopping and self._sweeping is not None and self._sweeping.done()
 
     def arm(self, why: str, *rows: dict[str, int]) -> None:
         """Arm the kill switch: a person must clear it. rows: SWITCH rows of narrower ones; none = the global one."""

@@ -20,6 +20,7 @@ from polytraders.config import home
 from polytraders.contracts import Actor
 from polytraders.errors import UsageError
 from polytraders.run.binding import Bound, bind, rebind, unbind
+from polytraders.run.flatten import Flatten
 from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.listing import vet
 from polytraders.run.live import Options, Runner
@@ -221,6 +222,8 @@ async def _work(
             from polytraders.run import clearance
 
             runner.add_task("clearance", clearance.watch(port, settings, runner))
+        if settings.flatten.enabled and port is not None:
+            runner.add_task("flatten", Flatten(runner, settings).watch)
         control = Control(desk, launched, settings, bound)
         control.begin()
         control.attach(runner)

@@ -6,7 +6,7 @@ order's submit to come back, for nothing else.
 Invariants
     B1  a request is handed to the venue at most once
     B2  while the box is shut no submit leaves it: each is denied with the reason it was shut for; nor does one of a
-        market that is barred
+        market that is barred. What a plan sells while trading is halted (`lets`) is the one exception
     B3  what was handed over and waits for the venue's request budget is stopped there: the port asks `stopped` last
     B4  what is denied is told: an order that was decided on always has an end
 """
@@ -34,10 +34,13 @@ class Outbox:
         self.port, self._deny = port, deny
         self.shut: Code | None = None
         """Why no submit leaves, None = open."""
+        self.lets: Callable[[Request], bool] = lambda request: False
+        """Whether a submit may leave though the box is shut because trading is halted: a sale by plan."""
         self.sent = 0
         self._submits: deque[Request] = deque()
         self._cancels: deque[Request] = deque()
         self._barred: set[int] = set()  # markets
+        self._let: set[int] = set()  # numbers of orders that `lets` let through
         self._flying: set[int] = set()  # numbers of the orders whose submit is under way
         self._kick = {"submits": asyncio.Event(), "cancels": asyncio.Event()}
         self._busy = {"submits": False, "cancels": False}
@@ -52,22 +55,36 @@ class Outbox:
     def waiting(self) -> int:
         return len(self._submits) + len(self._cancels)
 
-    def stopped(self, market: int) -> Code | None:
-        """Why no submit of a market may leave, None = it may."""
+    def stopped(self, market: int, order: int = 0) -> Code | None:
+        """Why an order of a market may not leave, None = it may."""
+        if order in self._let and self.shut in (None, Code.EXEC_NOT_SENT_HALTED):
+            return None
         return self.shut or (Code.EXEC_NOT_SENT_HALTED if market in self._barred else None)
+
+    def _passes(self, request: Request) -> bool:
+        """A submit leaves though the box is shut. Asked once for each, then remembered until it has left."""
+        if self.shut is Code.EXEC_NOT_SENT_HALTED and self.lets(request):
+            self._let.add(int(request.action["order_id"]))
+            return True
+        return False
 
     def put(self, requests: Iterable[Request]) -> None:
         """Take over requests that are durable."""
-        barred = []
+        barred, denied = [], []
         for request in requests:
             if request.action["kind"] in CANCELS:
                 self._cancels.append(request)
+            elif self.shut is not None and not self._passes(request):
+                denied.append(request)
             elif int(request.action["market"]) in self._barred:
                 barred.append(request)
             else:
                 self._submits.append(request)
         if barred:
             self._deny(barred, Code.EXEC_NOT_SENT_HALTED)
+        if denied:
+            assert self.shut is not None
+            self._deny(denied, self.shut)
         self._wake()
 
     def close(self, why: Code) -> None:
@@ -103,8 +120,11 @@ class Outbox:
             await self._work_in("submits")
             batch = [self._submits.popleft() for _ in range(min(len(self._submits), LARGEST))]
             if self.shut is not None:
-                self._deny(batch, self.shut)
-                continue
+                gone = [one for one in batch if self.stopped(*_named(one)) is not None]
+                self._deny(gone, self.shut)
+                batch = [one for one in batch if self.stopped(*_named(one)) is None]
+                if not batch:
+                    continue
             self._flying = {int(request.action["order_id"]) for request in batch}
             await self._send("submits", batch)
 
@@ -133,6 +153,7 @@ class Outbox:
             self._busy[lane] = False
             if lane == "submits":
                 self._flying = set()
+                self._let -= {int(request.action["order_id"]) for request in batch}
             self._wake()
 
     async def _work_in(self, lane: str) -> None:
@@ -143,3 +164,7 @@ class Outbox:
     def _wake(self) -> None:
         for event in self._kick.values():
             event.set()
+
+
+def _named(request: Request) -> tuple[int, int]:
+    return int(request.action["market"]), int(request.action["order_id"])

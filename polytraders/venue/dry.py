@@ -32,7 +32,7 @@ class DryPort:
         self.inner, self.asks, self._clock, self._now = inner, asks, clock, 0
         self.name = inner.name
         self.signed = 0
-        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.stopped: Callable[[int, int], Code | None] = lambda market, order: None
         self.under_way: set[str] = set()  # nothing ever is
         self._emit: Emit = lambda news: None
         self._since = 0

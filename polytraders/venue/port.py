@@ -134,10 +134,10 @@ class VenuePort(Protocol):
     """A venue as the runner sees it."""
 
     name: str  # simulated | local | polymarket
-    stopped: Callable[[int], Code | None]
-    """Why no submit of a market may leave now, None = it may. The runner's; asked last before each goes on the wire, as
-    what was handed over may have waited for the request budget meanwhile. One that is stopped is not sent: CANCEL with
-    this code."""
+    stopped: Callable[[int, int], Code | None]
+    """(market, order id) -> why that submit may not leave now, None = it may. The runner's; asked last before each goes
+    on the wire, as what was handed over may have waited for the request budget meanwhile. One that is stopped is not
+    sent: CANCEL with this code."""
     under_way: set[str]
     """Keys of submits that are on the wire: sent, and not answered."""
 

@@ -109,7 +109,7 @@ class SimulatedPort:
         self._told: deque[tuple[np.ndarray, str]] = deque()  # rows emitted and not seen with the run's rows yet
         self._logged: set[tuple[int, str]] = set()  # what the log has heard already, of a venue that was taken up
         self._taken_up = False
-        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.stopped: Callable[[int, int], Code | None] = lambda market, order: None
         self.under_way: set[str] = set()  # a submit is at this venue as soon as it is sent
 
     # -- time ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from polytraders.store.desk import (
     Kind,
     Quote,
     approve,
+    arm,
     auto_approve,
     check,
     executed,
@@ -51,6 +52,18 @@ def test_a_trade_intent_goes_from_proposal_to_execution(desk):
     told = intent(desk, ID)
     assert told["order_key"] == "0xd1" and told["answers"][0]["actor"] == {"kind": "operator", "id": "ann"}
     assert [action.kind for action in history(desk, ID)] == [Kind.PROPOSE, Kind.APPROVE, Kind.EXECUTE]
+    assert check(desk) == []
+
+
+def test_a_close_is_approved_under_a_kill_switch_where_the_policy_says_so(desk):
+    waited = propose(desk, [made(1, closes=True, side=Side.SELL)], NOW)
+    arm(desk, "global", None, ANN, "cli", "odd", NOW)
+    assert status(desk, waited[0]) == "REJECTED", "what waited was rejected with the trip"
+    closes, opens = propose(desk, [made(2, closes=True, side=Side.SELL), made(3)], NOW)
+    plan = POLICY.model_copy(update={"closes_when_stopped": True})
+    assert approve(desk, closes, ANN, "cli", POLICY, NOW + S).code == "RISK_KILL_SWITCH_ACTIVE"
+    assert approve(desk, opens, ANN, "cli", plan, NOW + S).code == "RISK_KILL_SWITCH_ACTIVE"
+    assert approve(desk, closes, ANN, "cli", plan, NOW + S).status == "APPROVED"
     assert check(desk) == []
 
 

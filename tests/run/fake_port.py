@@ -28,7 +28,7 @@ class FakePort:
         self.known: Sequence[Known] = ()
         self.prepared: list[Request] = []
         self.started = False
-        self.stopped: Any = lambda market: None
+        self.stopped: Any = lambda market, order: None
         self.under_way: set[str] = set()
 
     async def start(self, emit: Any, known: Sequence[Known] = ()) -> None:

@@ -17,7 +17,7 @@ from polytraders.store.log import verify_log
 
 
 def rehearse(tmp_path: Path, markets: int, rest: int, seed: int) -> None:
-    synth = ("--synth", str(seed), "--minutes", "30", "--markets", str(markets), "--speed", "4")
+    synth = ("--synth", str(seed), "--minutes", "15", "--markets", str(markets), "--speed", "2")
     with serve(*synth, "--settlement-ms", "300", "--seed", str(seed)) as venue:
         found = drill(venue, tmp_path / "r", rest)
     print(found)
@@ -32,4 +32,4 @@ def test_a_trip_under_load_with_refused_cancels(tmp_path: Path):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(5))
 def test_trips_with_many_orders(tmp_path: Path, seed: int):
-    rehearse(tmp_path, markets=16, rest=40, seed=seed)
+    rehearse(tmp_path, markets=8, rest=40, seed=seed)

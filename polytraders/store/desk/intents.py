@@ -10,7 +10,8 @@ Invariants
     T2  an approval counts only for what was shown: another hash is refused, a market that moved past the
         tolerance makes the intent void
     T3  two persons are two: one person's second approval changes nothing
-    T4  nothing is approved while a kill switch covers it
+    T4  nothing is approved while a kill switch covers it, but, where the policy says so, what only closes a position:
+        what waited when the switch was armed was rejected then, so it was proposed knowing of the switch
     T5  doing the same again gives the same answer and writes nothing
 """
 
@@ -368,7 +369,8 @@ def _judged(
         return no("GOV_APPROVAL_LATE", "EXPIRED", _expired(now, row))
     if shown is not None and shown != row["shown_hash"]:
         return no("GOV_APPROVAL_HASH_MISMATCH")
-    if (switch := covering(tx, row, armed)) is not None:
+    closes = request.policy.closes_when_stopped and row["type"] == "CLOSE_POSITION"
+    if not closes and (switch := covering(tx, row, armed)) is not None:
         return no("RISK_KILL_SWITCH_ACTIVE", switch=switch)
     fault, details = _market_fault(tx, row, request.policy, now)
     if fault == "GOV_APPROVAL_PRICE_MOVED":

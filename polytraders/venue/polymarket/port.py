@@ -135,7 +135,7 @@ class PolymarketPort:
             delays=options.reconnect,
         )
         self.beats = Heartbeat(self.client, interval=options.heartbeat_every)
-        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.stopped: Callable[[int, int], Code | None] = lambda market, order: None
         self.under_way: set[str] = set()
         self.blocked = False  # the geoblock page said no, or nothing, since the start: orders are denied
         self._emit: Emit = lambda news: None
@@ -381,7 +381,7 @@ class PolymarketPort:
         keys: set[str] = set()
 
         def leaves() -> bool:
-            if any(self.stopped(order.market) is not None for order, _ in batch):
+            if any(self.stopped(order.market, order.id) is not None for order, _ in batch):
                 return False
             keys.update(order.key for order, _ in batch)
             self.under_way |= keys
@@ -401,7 +401,7 @@ class PolymarketPort:
                 raise
             finally:
                 self.under_way -= keys
-            if answer is None and all(self.stopped(order.market) is None for order, _ in batch):
+            if answer is None and all(self.stopped(order.market, order.id) is None for order, _ in batch):
                 break
         if not batch:
             self.tracker.flush()
@@ -425,7 +425,7 @@ class PolymarketPort:
         """Those that may still leave; the others are told not to have been sent."""
         kept = []
         for order, sent in batch:
-            code = self.stopped(order.market)
+            code = self.stopped(order.market, order.id)
             if code is None:
                 kept.append((order, sent))
             else:
