@@ -157,11 +157,8 @@ class Operations:
         """Those whose nonce the chain has not used yet. Raises `Refused`."""
         if not (known := self.recorded()):
             return []
-        from web3 import Web3
-
-        owner = Web3.to_checksum_address(self.account.maker)
-        head = self.nodes.head()
-        used = self.nodes.agree("nonce", lambda web3: int(web3.eth.get_transaction_count(owner, head.number)))
+        owner, head = self.account.maker, self.nodes.head()
+        used = self.nodes.agree("nonce", lambda web3: int(web3.eth.get_transaction_count(owner, head.number)))  # type: ignore[arg-type]
         return [sent for sent in known if sent.nonce >= used]
 
 
