@@ -12,7 +12,6 @@ venue's relayer, which takes the same calls (`calls.Call`). Times in ns, prices 
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from web3 import Web3
 from polytraders.bots import Conclusion, load_bot
 from polytraders.execution import gasoracle, nonceshepherd
 from polytraders.venue.chain.calls import Call
+from polytraders.venue.chain.gas import read_price, seed
 from polytraders.venue.chain.nodes import Nodes
 from polytraders.venue.guard import Guard
 from polytraders.venue.orders import SignatureType
@@ -99,12 +99,15 @@ class Sender:
 
     def sample_gas(self) -> int:
         """Read the gas price of every provider and remember the median: at best once a minute. Raises `Refused`."""
-        answers = [a.value for a in self.nodes.ask(lambda web3: int(web3.eth.gas_price)) if not a.error]
-        if len(answers) < self.nodes.least:
-            raise Refused("SEC_RPC_QUORUM_LOST", f"gas price: {len(answers)} answered", where="providers")
-        price = int(statistics.median_low(answers))
+        price = read_price(self.nodes)
         self._samples.append((self.clock(), price))
         return price
+
+    def seed_gas(self) -> int:
+        """Read the prices of the last day from its blocks, so that a process that begins can judge one; how many."""
+        found = seed(self.nodes)
+        self._samples.extendleft(reversed(found))
+        return len(found)
 
     def judge_gas(self, call: Call) -> Conclusion:
         """Whether exec.gasoracle lets it go now, by the last sample."""
