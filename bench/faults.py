@@ -107,11 +107,12 @@ class Venue:
     def __init__(self, urls: dict[str, str]):
         self.urls = urls
 
-    async def admin(self, path: str, method: str = "POST", **body: Any) -> dict[str, Any]:
-        """Turn a switch."""
-        return await asyncio.to_thread(self.admin_now, path, method, **body)
+    async def turn(self, path: str, method: str = "POST", **body: Any) -> dict[str, Any]:
+        """Turn a switch, and let others go on meanwhile."""
+        return await asyncio.to_thread(self.admin, path, method, **body)
 
-    def admin_now(self, path: str, method: str = "POST", **body: Any) -> dict[str, Any]:
+    def admin(self, path: str, method: str = "POST", **body: Any) -> dict[str, Any]:
+        """Turn a switch."""
         data = None if method == "GET" else json.dumps(body).encode()
         request = urllib.request.Request(self.urls["admin"] + path, data, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -246,7 +247,7 @@ class Campaign:
 
     async def __aenter__(self) -> Campaign:
         levels = {"bids": [["0.48", "400"], ["0.47", "400"]], "asks": [["0.52", "400"], ["0.53", "400"]]}
-        made = await self.venue.admin("/markets", slug=self.slug, fee_rate="0.02", **levels)
+        made = await self.venue.turn("/markets", slug=self.slug, fee_rate="0.02", **levels)
         market = MarketInfo(
             made["condition"], self.slug, self.slug, made["yes"], made["no"], tick=100, grid=1, min_size=5 * MICRO,
             fee_rate=20_000, fee_exponent=1, rebate_rate=0, neg_risk=False, event_id="",
@@ -256,7 +257,7 @@ class Campaign:
         self.address = key.address
         where = hosts(self.venue.urls)
         credentials = await credentials_for(where, key)
-        await self.venue.admin(f"/accounts/{key.address}", tier="elite")
+        await self.venue.turn(f"/accounts/{key.address}", tier="elite")
         owner = account(key.address, 0, where.chain_id)
         guard = engage(key, owner, GUARDED, "bench", now=time.time_ns(), chain=False)
         self.port = PolymarketPort(where, [market], guard, credentials, DEMO_BUILDER_CODE, self.options)
@@ -321,7 +322,7 @@ class Campaign:
             await self._market("/trade", side=side, price=price_text(price), size=str(self.dice.randrange(20, 200)))
 
     async def _market(self, path: str, **body: Any) -> None:
-        await self.venue.admin(f"/markets/{self.slug}{path}", **body)
+        await self.venue.turn(f"/markets/{self.slug}{path}", **body)
 
     # -- troubles ----------------------------------------------------------------------------------------
 
@@ -329,24 +330,24 @@ class Campaign:
         venue = self.venue
         if trouble.fault:
             if on:
-                await venue.admin(f"/faults/{trouble.fault}", rate=trouble.rate, value=trouble.value)
+                await venue.turn(f"/faults/{trouble.fault}", rate=trouble.rate, value=trouble.value)
             else:
-                self.struck = (await venue.admin("/state", "GET"))["faults"][trouble.fault]["struck"]
-                await venue.admin(f"/faults/{trouble.fault}", rate=0)
+                self.struck = (await venue.turn("/state", "GET"))["faults"][trouble.fault]["struck"]
+                await venue.turn(f"/faults/{trouble.fault}", rate=0)
         elif trouble.mode:
-            await venue.admin("/mode", mode=trouble.mode if on else "normal")
+            await venue.turn("/mode", mode=trouble.mode if on else "normal")
         elif trouble.other == "tier":
-            await venue.admin(f"/accounts/{self.address}", tier="standard" if on else "elite")
+            await venue.turn(f"/accounts/{self.address}", tier="standard" if on else "elite")
             if on:  # the venue tells its tier with every answer; here it is a surprise
                 self.port.client.budget.tier = "standard"
 
     async def _meanwhile(self, trouble: Trouble) -> None:
         if trouble.other == "sockets":
             await asyncio.sleep(0.2)
-            await self.venue.admin("/sockets", "DELETE")
+            await self.venue.turn("/sockets", "DELETE")
         elif trouble.other == "heartbeat":
             await asyncio.sleep(0.4)
-            await self.venue.admin("/heartbeats", seconds=15)
+            await self.venue.turn("/heartbeats", seconds=15)
 
     async def under(self, trouble: Trouble, seconds: float, within: float = 60.0) -> Report:
         """Trade under a trouble, end it, and see that everything becomes known and equal."""
@@ -418,7 +419,7 @@ class Campaign:
         wrong = list(self.books.wrong)
         if problem := await self.difference():
             wrong.append(problem)
-        theirs = (await self.venue.admin("/state", "GET"))["accounts"][self.address]
+        theirs = (await self.venue.turn("/state", "GET"))["accounts"][self.address]
         strays = sum(len(note.get("stray", ())) for note in self.books.notes)
         if theirs["orders"] != len(self.books.acked) + strays:
             wrong.append(
@@ -453,9 +454,9 @@ async def storm(venue: Venue, seconds: float, seed: int) -> Report:
     known = {trouble.name: trouble for trouble in TROUBLES}
     async with Campaign(venue, "storm", seed) as one:
         for name in STORM:
-            await venue.admin(f"/faults/{name}", rate=60_000, value=known[name].value)
+            await venue.turn(f"/faults/{name}", rate=60_000, value=known[name].value)
         report = await one.under(Trouble("storm", "many faults at once"), seconds, within=0.0)
-        await venue.admin("/faults", "DELETE")
+        await venue.turn("/faults", "DELETE")
         calm = await one.under(replace(TROUBLES[0]), 0.0)
         report.recovery_s = calm.recovery_s
         report.wrong = list(dict.fromkeys(calm.wrong + await one.last_word()))

@@ -280,6 +280,7 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         *sweeps(say),
         *frames(rounds, say),
         *trading(rounds, say),
+        *running(rounds, say),
         budget(
             "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
             what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
@@ -365,6 +366,49 @@ def trading(rounds: int, say: Callable[[str], None]) -> list[Result]:
             what="the same, one in a hundred", peer_name="budget",
         ),
         recovered,
+    ]  # fmt: skip
+
+
+DURABLE_P99, APPROVALS, RESTART = 5.0, 1_000, 10.0
+"""ms from a decision to the disk, one in a hundred; trade intents a second through approval; s to take a run over."""
+
+
+def running(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """The runner: decisions on the disk, trade intents through approval, a run taken over from a long log."""
+    say("orders on the disk")
+    synced = [measure(sys.executable, "-m", "bench.runner", "durable") for _ in range(rounds)]
+    say("approvals")
+    approved = [measure(sys.executable, "bench/intents.py") for _ in range(min(rounds, 3))]
+    say("a restart from ten million events")
+    taken = measure(sys.executable, "-m", "bench.runner", "restart")
+    more = {
+        name: taken[name]
+        for name in ("events", "log_mb", "snapshot", "replayed", "orders_known", "books_ms", "cpu_seconds")
+    }
+
+    def approvals(name: str, kind: str, what: str, **target: float) -> Result:
+        rates = [one[kind]["per_second"] for one in approved]
+        detail = {"what": what, "peer_name": "budget", "runs": rates, **target, **approved[-1][kind]}
+        return Result(name, median(rates), "intents/s", APPROVALS, median(rates) / APPROVALS, detail)
+
+    return [
+        budget(
+            "durable_p99", "ms", [run["p99_ms"] for run in synced], DURABLE_P99,
+            what="a decision's orders on the disk, synced, before they may be sent; one in a hundred",
+            peer_name="budget", p50_ms=median(run["p50_ms"] for run in synced),
+            bare_sync_p99_ms=median(run["bare_sync_p99_ms"] for run in synced), batches=synced[-1]["batches"],
+        ),
+        approvals(
+            "approvals", "batches", "proposed, approved and carried out at the desk, 50 to a transaction, SQLite",
+            at_least=1.0,
+        ),
+        approvals("approvals_http", "http", "the same, approved through HTTP with a token"),
+        approvals("approvals_single", "one_by_one", "the same, each in three synced transactions of its own"),
+        budget(
+            "restart", "s", taken["runs"], RESTART,
+            what=f"a killed run of {taken['events']:,} events taken over, from the start of the process",
+            peer_name="budget", **more,
+        ),
     ]  # fmt: skip
 
 

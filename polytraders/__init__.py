@@ -47,8 +47,10 @@ Modules:
 - `polytraders.report.charts`: The report's charts: plotly figures whose title is their message.
 - `polytraders.report.findings`: What a reader has to know before the charts: five plain sentences, then what limits the result.
 - `polytraders.report.panels`: What stands on the page: panels of one message each, with the run mode on every one of them.
+- `polytraders.report.profit`: Where the change of equity came from, market by market: fills, complete sets and resolutions taken one by one.
 - `polytraders.report.render`: From a run's folder to one page: the template notebook executed by papermill, the result wrapped to stand alone.
 - `polytraders.report.rewards`: What our quotes and fills would have earned beside the trades: liquidity rewards, an estimate, and maker rebates.
+- `polytraders.report.tape`: What a report needs of a market's data: its best prices, trades and end, on the venue's clock.
 - `polytraders.research.calibrate`: Queue and latency parameters from a recording, with their errors, as settings a run can take.
 - `polytraders.research.clusters`: Clusters: markets that move together, found from what they are about and from how their prices moved.
 - `polytraders.research.falsify`: Attempts to prove a strategy wrong: does it know the future, does it forget its start, is its signal one?
@@ -64,6 +66,8 @@ Modules:
 - `polytraders.run.alerts`: Alerts: to a file always, to webhooks when there are any, each thing once in a while and not once a second.
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
+- `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
+- `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
@@ -75,6 +79,7 @@ Modules:
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
+- `polytraders.store.books`: What the fills of a log came to, market by market, told row by row with the step's own ledger.
 - `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.
 - `polytraders.store.desk.check`: Is the desk's database what was written? Each fault has a name and a place; `rebuild` folds the tables again.
@@ -102,6 +107,7 @@ Modules:
 - `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
 - `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
+- `polytraders.venue.local.crowd`: The accounts in one book: what rests of one is there for all others, in its place of the queue.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
 - `polytraders.venue.local.history`: Past prices: the mids that the exchange keeps by minute, as the CLOB and the Data API tell them.

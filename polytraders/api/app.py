@@ -35,6 +35,8 @@ from polytraders.store.sql import Database
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MOST = 1_000
 """Most rows of one answer."""
+MOST_AT_ONCE = 100
+"""Most trade intents that one request approves."""
 STREAM_EVERY_S = 0.25
 
 Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=500)]
@@ -55,6 +57,20 @@ class Approve(Body):
     """An approval."""
 
     shown_hash: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="What was shown; without it, the id's.")
+    comment: Words | None = Field(None, description="A word for the record.")
+
+
+class Shown(Body):
+    """One of several approvals."""
+
+    id: str = Field(pattern=r"^ti_[0-9a-zA-Z]{12,64}$", description="Id of a trade intent.")
+    shown_hash: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="What was shown; without it, the id's.")
+
+
+class ApproveMany(Body):
+    """Several approvals at once, each judged by itself."""
+
+    intents: list[Shown] = Field(min_length=1, max_length=MOST_AT_ONCE)
     comment: Words | None = Field(None, description="A word for the record.")
 
 
@@ -398,6 +414,19 @@ def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
         store.expire(desk)
         with _missing():
             return store.intent(desk, id)
+
+    @app.post("/intents/approve", **_route("approve", _MISSING, _NOT_DONE), tags=["intents"])
+    def approve_several(body: ApproveMany, request: Request) -> Response:
+        """Approve several, each judged by itself, in one transaction. 409 = not all count; each answer's code says
+        why. An id that does not exist refuses all of them."""
+        shown = {one.id: one.shown_hash for one in body.intents if one.shown_hash is not None}
+        with _missing():
+            answers = store.approve_many(
+                desk, [one.id for one in body.intents], request.state.caller.actor, "http", settings.approvals,
+                shown=shown, comment=body.comment,
+            )  # fmt: skip
+        told = {"answers": [answer.as_dict() for answer in answers]}
+        return _Json(told, 200 if all(answer.ok for answer in answers) else 409)
 
     @app.post("/intents/{id}/approve", **_route("approve", _MISSING, _NOT_DONE), tags=["intents"])
     def approve(id: IntentId, request: Request, body: Approve | None = None) -> Response:

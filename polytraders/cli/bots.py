@@ -47,17 +47,21 @@ def new(
     source: Annotated[str, typer.Option("--from", help="The bot to copy, of the same family.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Begin a bot: copy another's notebook and fixtures under a new id, ready to be changed."""
+    """Begin a bot: copy another's notebook, fixtures and test under a new id, ready to be changed."""
     from polytraders.cli.new_bot import new_bot
 
     made = new_bot(bot_id, source)
     if as_json:
         print_json({"bot_id": bot_id, "files": [str(path) for path in made]})
         return
-    notebook = made[0].relative_to(Path.cwd()) if made[0].is_relative_to(Path.cwd()) else made[0]
-    typer.echo(f"{notebook} and {len(made) - 1} fixtures: a copy, nothing of it is yours yet.")
+    here = [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in made]
+    fixtures = sum(path.suffix == ".json" for path in made)
+    test = f" and {here[-1]}" if made[-1].suffix == ".py" else ""
+    typer.echo(f"{here[0]}, {fixtures} fixtures{test}: a copy, nothing of it is yours yet.")
     typer.echo("  change it, decide first, and run it:  make lab")
     typer.echo("  export its module:                    nbdev-export && nbdev-clean")
+    if test:
+        typer.echo(f"  what you changed, its test names:     pytest {here[-1]} -n 0")
     if bot_id.startswith("strat."):
         typer.echo(f"  trade a recording with it:            polytraders backtest NAME --strategy {bot_id} --report")
 

@@ -59,11 +59,15 @@ def _told(answer: Answer, as_json: bool) -> None:
     if as_json:
         print_json(answer.as_dict())
     else:
-        lines = [f"{answer.subject}: {answer.status}", f"{answer.message} ({answer.code})"]
-        lines += [f"  {name}: {value}" for name, value in answer.details.items() if value not in ([], None, "")]
-        _print("\n".join(lines))
+        _say(answer)
     if not answer.ok:
         raise typer.Exit(1)
+
+
+def _say(answer: Answer) -> None:
+    lines = [f"{answer.subject}: {answer.status}", f"{answer.message} ({answer.code})"]
+    lines += [f"  {name}: {value}" for name, value in answer.details.items() if value not in ([], None, "")]
+    _print("\n".join(lines))
 
 
 # -- looking ------------------------------------------------------------------------------------------------------
@@ -185,21 +189,38 @@ def show_intent(ref: IntentRef, database: Url = None, as_json: Json = False) -> 
 
 @intents_app.command("approve")
 def approve_intent(
-    ref: IntentRef,
+    refs: Annotated[list[str], typer.Argument(help="Ids of trade intents, or the beginnings of them.")],
     shown: Annotated[str | None, typer.Option("--hash", help="Approve only what has this shown_hash.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="A word for the record.")] = None,
     settings: SettingsFile = None,
     database: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Approve a trade intent. Exit 1 = the approval does not count; the answer says why."""
-    from polytraders.config import load_settings
-    from polytraders.store.desk import approve, find
+    """Approve trade intents. Exit 1 = an approval does not count; its answer says why.
 
+    Several are judged each by itself, and put down together.
+    """
+    from polytraders.config import load_settings
+    from polytraders.errors import UsageError
+    from polytraders.store.desk import approve_many, find
+
+    if shown is not None and len(refs) > 1:
+        raise UsageError("a hash belongs to one trade intent", where="--hash", mend="name one trade intent with it")
     with desk_of(database) as desk:
         person, policy = operator(desk, "approve"), load_settings(settings).approvals
-        answer = approve(desk, find(desk, ref), person, "cli", policy, shown=shown, comment=comment)
-    _told(answer, as_json)
+        ids = [find(desk, ref) for ref in refs]
+        hashes = {} if shown is None else {ids[0]: shown}
+        answers = approve_many(desk, ids, person, "cli", policy, shown=hashes, comment=comment)
+    if len(answers) == 1:
+        _told(answers[0], as_json)
+        return
+    if as_json:
+        print_json({"answers": [answer.as_dict() for answer in answers]})
+    else:
+        for answer in answers:
+            _say(answer)
+    if not all(answer.ok for answer in answers):
+        raise typer.Exit(1)
 
 
 @intents_app.command("reject")

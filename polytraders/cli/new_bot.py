@@ -1,4 +1,4 @@
-"""Begin a bot as a copy of another: its notebook and its fixtures under a new id.
+"""Begin a bot as a copy of another: its notebook, its fixtures and its test under a new id.
 
 A copy runs and passes its tests from the first minute; whoever changes it sees at each step what the change did.
 """
@@ -26,9 +26,10 @@ TEMPLATES = {
 
 
 def new_bot(bot_id: str, source: str = "", root: Path | None = None) -> list[Path]:
-    """Copy the notebook and the fixtures of `source` (default: the family's template) under `bot_id`.
+    """Copy the notebook, the fixtures and the test of `source` (default: the family's template) under `bot_id`.
 
-    root: the repository; default the one this package lies in. Returns the new files, the notebook first.
+    root: the repository; default the one this package lies in. Returns the new files: the notebook, the fixtures, and
+    the test last.
     Raises UsageError when the id is no id, is taken, or when there is nothing to copy.
     """
     root = root or Path(polytraders.__file__).resolve().parent.parent
@@ -63,18 +64,37 @@ def new_bot(bot_id: str, source: str = "", root: Path | None = None) -> list[Pat
         made.append(fixtures / bot_id / path.name)
         made[-1].parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, made[-1])
+    test, copy = _test(root, template.id), _test(root, bot_id)
+    if test.exists() and not copy.exists():
+        copy.write_text(_retargeted(test.read_text(encoding="utf-8"), template.id, bot_id), encoding="utf-8")
+        made.append(copy)
     return made
 
 
+def _module(bot_id: str) -> str:
+    return bot_id.partition(".")[2].replace("-", "_")
+
+
+def _test(root: Path, bot_id: str) -> Path:
+    return root / "tests" / "bots" / f"test_{_module(bot_id)}.py"
+
+
+def _retargeted(text: str, old_id: str, new_id: str) -> str:
+    """The test's text, on the copy's module and id."""
+    old, new = _module(old_id), _module(new_id)
+    text = re.sub(rf"\bimport {old} as\b", f"import {new} as", text)
+    text = re.sub(rf"\b(intel|discovery|strategies|risk|execution|security)\.{old}\b", rf"\1.{new}", text)
+    return text.replace(old_id, new_id)
+
+
 def _notebook(root: Path, bot_id: str) -> Path:
-    family, _, name = bot_id.partition(".")
-    return root / "nbs" / FAMILIES[family].folder / f"{name.replace('-', '_')}.ipynb"
+    return root / "nbs" / FAMILIES[bot_id.partition(".")[0]].folder / f"{_module(bot_id)}.ipynb"
 
 
 def _renamed(text: str, template: Bot, bot_id: str) -> str:
     """The notebook's text for the new id: its own name, module and metrics, no results of the old one."""
     family, _, name = bot_id.partition(".")
-    old = template.id.partition(".")[2].replace("-", "_")
+    old = _module(template.id)
     folder, title = FAMILIES[family].folder, name.replace("_", " ").title()
     words = {
         f"{folder}.{old}": f"{folder}.{name}",

@@ -1,4 +1,4 @@
-"""`polytraders backtest`, `replay` and `runs`."""
+"""`polytraders backtest`, `replay`, `compare` and `runs`."""
 
 from __future__ import annotations
 
@@ -161,14 +161,20 @@ def replay(
     run: Annotated[str, typer.Argument(help="Run id, unique beginning of one, or latest.")] = "latest",
     as_json: Json = False,
 ) -> None:
-    """Derive every decision of a run again from its log alone, and compare. Exit 1 = they differ."""
+    """Derive every decision of a run again from its log alone, and compare. Exit 1 = they differ.
+
+    What it came to is kept in the run's folder, as replay.json (contract ReplayReport).
+    """
+    from polytraders.run.replay import keep
     from polytraders.run.replay import replay as derive
     from polytraders.store.runs import find_run
 
+    folder = find_run(run)
     with progress_bar("replay") as watch:
-        result = derive(find_run(run), watch)
+        result = derive(folder, watch)
+    keep(folder, result)
     if as_json:
-        print_json(result.as_dict())
+        print_json(result.as_dict() | {"report": result.report})
     else:
         _print_replay(result)
     if not result.ok:
@@ -196,6 +202,75 @@ def _print_replay(result) -> None:
         console.print(
             "[yellow]The kernels' sources are not those of the run: a difference may be a change of code.[/yellow]"
         )
+
+
+def compare(
+    run: Annotated[str, typer.Argument(help="Run id, unique beginning of one, or latest.")] = "latest",
+    recording: Annotated[
+        str | None,
+        typer.Option("--recording", help="Take the market's events from this recording, not from the run's log."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every difference, not only the causes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Backtest the day that a run on live data saw, and explain every difference. Exit 1 = something is unexplained."""
+    from polytraders.run.compare import compare as lay_beside
+    from polytraders.store.runs import find_run
+
+    with progress_bar("compare") as watch:
+        found = lay_beside(find_run(run), recording, watch)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _print_comparison(found.as_dict(), every)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _print_comparison(told, every) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, replayed = Console(highlight=False), told["replay"]
+    console.print(f"[bold]COMPARE[/bold] {told['run_id']} ({told['run_mode']}) with a backtest of {told['recording']}")
+    colour = "green" if replayed["ok"] else "red"
+    console.print(f"[{colour}]replay of the run's own log: parity {replayed['parity']:.6f}[/{colour}]")
+    totals = Table("", box=None, pad_edge=False)
+    for side in told["totals"]:
+        totals.add_column({"live": "the run"}.get(side, side), justify="right")
+    totals.add_column("the same in both", justify="right")
+    for name in next(iter(told["totals"].values())):
+        values = [str(of[name]) for of in told["totals"].values()]
+        totals.add_row(name, *values, str(told["same"].get(name, "")))
+    console.print(totals)
+    if not told["differences"]:
+        console.print("[green]no difference[/green]")
+        return
+    kinds = ("input", "decision", "order", "answer", "fill")
+    table = Table("cause", box=None, pad_edge=False)
+    for heading in (*kinds, "money pUSD", "first"):
+        table.add_column(heading, justify="right")
+    for row in told["causes"]:
+        counts = [f"{row['counts'][kind]:,}" if kind in row["counts"] else "" for kind in kinds]
+        name = f"[bold red]{row['cause']}[/bold red]" if row["cause"] == "unexplained" else row["cause"]
+        table.add_row(name, *counts, row["money"], (row["first"] or "")[11:23])
+    console.print(table)
+    for row in told["causes"]:
+        console.print(f"  [dim]{row['cause']}: {row['meaning']}[/dim]", soft_wrap=True)
+    if first := told["first_parting"]:
+        console.print(f"they part at {first['time']} in {first['market'] or 'the whole run'}: {first['meaning']}")
+        for side in ("live", "backtest"):
+            said = ", ".join(f"{one['bot']} {one['code']}" for one in first[side]) or "nothing"
+            console.print(f"  {'the run' if side == 'live' else 'the backtest'}: {said}", soft_wrap=True)
+    for one in told["differences"]:
+        loud = one["cause"] == "unexplained"
+        if every or loud:
+            line = f"{(one['time'] or '')[11:23]} {one['market'] or 'run'} {one['what']} {one['cause']}: {one['why']}"
+            console.print(f"[bold red]{line}[/bold red]" if loud else line, soft_wrap=True)
+    for note in told["notes"]:
+        console.print(f"  [dim]- {note}[/dim]", soft_wrap=True)
+    if told["unexplained"]:
+        console.print(f"[bold red]{told['unexplained']} differences that nothing in the log explains[/bold red]")
 
 
 def list_(as_json: Json = False) -> None:

@@ -35,6 +35,9 @@ def serve(
         int, typer.Option("--settlement-ms", min=1, help="From a match to its confirmation.")
     ] = 2_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of API keys and of every fault's dice.")] = 1,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Accounts neither meet nor see each other, as in a backtest.")
+    ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65_532, help="First of four ports; 0: free ones.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +69,7 @@ def serve(
         session = tape.recorded(recording)
     elif not empty:
         session = tape.synthetic(7 if synth is None else synth, minutes, markets)
-    options = Options(cash=money, settlement=settlement_ms * NS_PER_MS, speed=speed, seed=seed)
+    options = Options(cash=money, settlement=settlement_ms * NS_PER_MS, speed=speed, seed=seed, apart=apart)
 
     def ready(urls: dict[str, str]) -> None:
         if as_json:

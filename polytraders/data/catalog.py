@@ -34,6 +34,7 @@ import orjson
 from polytraders.config import home
 from polytraders.data.dated import in_force
 from polytraders.data.markets import MarketInfo
+from polytraders.data.parquet import read_parquet
 from polytraders.errors import DamageError, UsageError
 from polytraders.rows import EVENT, EventKind, Flag
 from polytraders.units import NS_PER_DAY, iso_utc
@@ -146,11 +147,10 @@ class Catalog:
     def table(self, name: str, which: str) -> pa.Table:
         """One of a recording's tables: 'messages', 'quality' or 'markets'."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         path = self.folder(name) / f"{which}.parquet"
         try:
-            return pq.read_table(path)
+            return read_parquet(path)
         except (OSError, pa.ArrowException) as error:
             raise _damage(path, str(error)) from None
 
@@ -196,9 +196,6 @@ class Catalog:
         return replace(session, events=events, markets=infos, rules=rules)
 
     def _events(self, name: str, manifest: dict[str, Any]) -> np.ndarray:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         events = np.empty(manifest["rows"], dtype=EVENT)
         at = 0
         for file, digest in manifest["files"].items():
@@ -211,7 +208,7 @@ class Catalog:
                 raise _damage(path, str(error)) from None
             if hashlib.sha256(data).hexdigest() != digest:
                 raise _damage(path, "its SHA-256 is not the one in recording.json")
-            table = pq.read_table(pa.BufferReader(data), partitioning=None)
+            table = read_parquet(data)
             for column in EVENT.names or ():
                 events[column][at : at + len(table)] = table.column(column).to_numpy()
             at += len(table)

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from polytraders.data.parquet import read_parquet
 from polytraders.data.quality import Problem
 from polytraders.units import NS_PER_MS, NS_PER_S, ns_from_iso
 
@@ -376,10 +377,9 @@ FLAT_COLUMNS = ["timestamp", "price", "size", "best_bid", "best_ask", "side", "e
 
 def _flat_parquet(file: int, path: Path, forms: Counter[str]) -> Iterator[Item]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         yield Fault(file, 0, Problem.TRUNCATED, f"parquet: {str(error)[:200]}")
         return

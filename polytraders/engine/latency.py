@@ -68,7 +68,7 @@ def _column(path: Path, column: str) -> np.ndarray:
     import pandas as pd
 
     if path.suffix == ".parquet":
-        return pd.read_parquet(path, columns=[column])[column].to_numpy()
+        return pd.read_parquet(path, columns=[column], use_threads=False, pre_buffer=False)[column].to_numpy()
     if path.suffix == ".csv":
         return pd.read_csv(path, usecols=[column])[column].to_numpy()
     raise ValueError(f"{path.suffix or 'no suffix'} is no known kind of file")

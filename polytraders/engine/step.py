@@ -1240,6 +1240,14 @@ def _resolve(account, market, position, orders, payout, later):
 
 
 @njit
+def _revalue(account, market, position):
+    """Mark a position whose shares have changed; where the market resolved meanwhile they are paid out as well."""
+    if market.status == Status.RESOLVED:
+        settle(account, position, market.payout, market.redeeming)
+    mark(account, position, market.mark2)
+
+
+@njit
 def _on_sets(account, markets, positions, market, event):
     """Complete sets made, merged or converted, or (size 0) refused."""
     position = positions[market.id]
@@ -1257,9 +1265,9 @@ def _on_sets(account, markets, positions, market, event):
         convert(account, markets, positions, market.id, event.price, event.size, 0)
         at = market.group_next
         while at != market.id:
-            mark(account, positions[at], markets[at].mark2)
+            _revalue(account, markets[at], positions[at])
             at = markets[at].group_next
-    mark(account, position, market.mark2)
+    _revalue(account, market, position)
 
 
 @njit

@@ -21,20 +21,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from polytraders import rows, units
-from polytraders.engine import book
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
-from polytraders.engine.jit import JIT
-from polytraders.engine.ledger import part_of_cost
-from polytraders.engine.setup import market_rows
-from polytraders.engine.state import as_rows
 from polytraders.errors import DataError
 from polytraders.reasons import Code, ReasonCode
+from polytraders.report import profit
+from polytraders.report.tape import Tape, tapes
 from polytraders.rows import ActionKind, EventKind, Flag, Outcome, Severity, Side
 from polytraders.store.ids import intent_id
 from polytraders.store.log import RecordKind, read_log
@@ -114,21 +110,18 @@ class Run:
         return self.events[self.events["kind"] == EventKind.FEES]
 
     @cached_property
-    def sets(self) -> np.ndarray:
-        """EVENT[n]: complete sets made or merged. Raises DataError for a conversion, which concerns several markets."""
-        kind = self.events["kind"]
-        if (kind == EventKind.CONVERT).any():
-            raise DataError(
-                "the run converted NO shares of a neg-risk event",
-                where=str(self.folder),
-                rule="profit is told market by market, and a conversion moves it from one to another",
-                mend="`polytraders replay` still checks the run; its profit has to be read from the account",
-            )
-        return self.events[((kind == EventKind.SPLIT) | (kind == EventKind.MERGE)) & (self.events["size"] > 0)]
+    def sets(self) -> list[profit.Change]:
+        """Complete sets that were made, merged or converted."""
+        return profit.changes(self.events, self.markets)
 
     @cached_property
     def tapes(self) -> dict[int, Tape]:
-        return tapes(self)
+        """Data of each market in which an order of ours was sent or holdings were changed."""
+        wanted = np.zeros(len(self.markets), bool)
+        sent = self.actions["market"]
+        wanted[np.unique(sent[sent >= 0])] = True
+        wanted[[leg[0] for change in self.sets for leg in change.legs]] = True
+        return tapes(self.events, self.markets, wanted)
 
     @cached_property
     def fills(self) -> pd.DataFrame:
@@ -187,91 +180,6 @@ def load(folder: Path | str) -> Run:
     if not len(joined[RecordKind.EVENTS]):
         raise DataError("the run's log holds no events", where=str(folder), mend="report on a run that kept its events")
     return Run(Path(folder), log.manifest, log.summary, log.torn, *joined.values())
-
-
-# ------------------------------------------------------------------------------------------ the markets' tapes
-
-
-class Tape(NamedTuple):
-    """What the report needs of one market's data. Arrays by entry: one per message that moved the best prices."""
-
-    recv: np.ndarray  # ns, our clock
-    venue: np.ndarray  # ns, the venue's clock: never later than recv, never before the entry ahead
-    bid: np.ndarray  # pips, -1 = none
-    ask: np.ndarray
-    all_venue: np.ndarray  # ns, the venue's clock of every row of the market
-    after_gap: np.ndarray  # bool, of the same rows: the first one after a gap
-    trade_venue: np.ndarray  # ns, of the trades
-    trade_inferred: np.ndarray  # bool, of the trades
-    resolved: int  # ns, venue's clock; 0 = never
-    resolved_seq: int  # place of that row in the log
-    payout: int  # pips per YES share, -1 = not resolved
-
-    @property
-    def two_sided(self) -> np.ndarray:
-        """bool: both best prices stand and do not cross."""
-        return (self.bid >= 0) & (self.ask >= 0) & (self.bid < self.ask)
-
-
-def tapes(run: Run) -> dict[int, Tape]:
-    """Best prices, trades and end of each market in which an order of ours was sent or sets were made."""
-    events = run.events
-    wanted = np.zeros(len(run.markets) + 1, bool)
-    wanted[np.unique(run.actions["market"])] = True
-    wanted[np.unique(run.sets["market"])] = True
-    wanted[-1] = False
-    events = events[wanted[events["market"]] & (events["kind"] <= EventKind.RESOLUTION)]
-    top_at, top_bid, top_ask = _tops(run, events)
-    by_market = np.argsort(events["market"], kind="stable")
-    place = np.empty_like(by_market)
-    place[by_market] = np.arange(len(by_market))
-    found = {}
-    for market in np.flatnonzero(wanted):
-        lo, hi = np.searchsorted(events["market"][by_market], [market, market + 1])
-        mine = events[by_market[lo:hi]]
-        venue = np.maximum.accumulate(np.minimum(mine["ts_event"], mine["ts_recv"])) if len(mine) else mine["ts_recv"]
-        moved = events["market"][top_at] == market
-        at = place[top_at[moved]] - lo
-        trades = mine["kind"] == EventKind.TRADE
-        ends = np.flatnonzero(mine["kind"] == EventKind.RESOLUTION)
-        last = ends[0] if len(ends) else None
-        found[int(market)] = Tape(
-            recv=mine["ts_recv"][at],
-            venue=venue[at],
-            bid=top_bid[moved],
-            ask=top_ask[moved],
-            all_venue=venue,
-            after_gap=(mine["flags"] & Flag.GAP) != 0,
-            trade_venue=venue[trades],
-            trade_inferred=(mine["flags"][trades] & Flag.INFERRED) != 0,
-            resolved=0 if last is None else int(venue[last]),
-            resolved_seq=0 if last is None else int(mine["seq"][last]),
-            payout=-1 if last is None else int(mine["price"][last]),
-        )
-    return found
-
-
-def _tops(run: Run, events: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(row, best bid, best ask) after each message that moved the top of its market."""
-    infos = [SimpleNamespace(**market) for market in run.markets]
-    fresh, cells = market_rows(infos)
-    at, bids, asks = (np.empty(len(events), np.int64) for _ in range(3))
-    plain = np.ascontiguousarray(events)
-    n = book.tops(np.zeros(cells, np.int64), fresh, plain if JIT else as_rows(plain), at, bids, asks)
-    return at[:n], bids[:n], asks[:n]
-
-
-def mark2(run: Run, market: int) -> int:
-    """bid + ask in pips that the step last valued the market at, 0 = never: the last two-sided book at one of
-    its decision times."""
-    tape, interval = run.tapes[market], int((run.manifest.get("engine") or {}).get("interval", 0))
-    known = (tape.bid >= 0) & (tape.ask >= 0)
-    if interval:
-        decided = -(-tape.recv // interval) * interval
-        sampled = np.append(decided[1:] != decided[:-1], True) if len(decided) else np.zeros(0, bool)
-        known &= sampled & (decided <= run.end)
-    seen = np.flatnonzero(known)
-    return int(tape.bid[seen[-1]] + tape.ask[seen[-1]]) if len(seen) else 0
 
 
 # ------------------------------------------------------------------------------------------------------ fills
@@ -339,7 +247,7 @@ def fills(run: Run) -> pd.DataFrame:
             "yes_price": np.where(outcome == Outcome.YES, price, ONE - price),
         }
     )
-    before = np.array([_before(run.tapes[m], ts) for m, ts in zip(market, rows_["ts_event"], strict=True)], np.int64)
+    before = np.array([run.tapes[m].before(ts) for m, ts in zip(market, rows_["ts_event"], strict=True)], np.int64)
     bid, ask = before.reshape(-1, 2).T
     there = bid >= 0
     table["mid2"] = _nullable(bid + ask, there)
@@ -379,14 +287,6 @@ def _rebates(
     return rebates
 
 
-def _before(tape: Tape, ts: int) -> tuple[int, int]:
-    """(bid, ask) at the venue just before `ts`; (-1, -1) when the book was not two-sided."""
-    at = int(np.searchsorted(tape.venue, ts, side="left")) - 1
-    if at < 0 or not 0 <= tape.bid[at] < tape.ask[at]:
-        return -1, -1
-    return int(tape.bid[at]), int(tape.ask[at])
-
-
 def _claimed(run: Run, corr: np.ndarray) -> Any:
     """Edge in pips x 100 that the strategy gave for each correlation number, missing where it gave none."""
     mine = [i for i, bot in enumerate(run.bots) if bot.startswith("strat.")]
@@ -412,21 +312,6 @@ def _cause(tape: Tape, ts: int, maker: bool) -> str:
 # --------------------------------------------------------------------------------------------------- markouts
 
 
-def mid2_after(tape: Tape, ts: int) -> int | None:
-    """bid + ask in pips at the venue at `ts`; the payout once resolved; None when it is not known (P2)."""
-    if tape.resolved and ts >= tape.resolved:
-        return 2 * tape.payout
-    later = int(np.searchsorted(tape.all_venue, ts, side="right"))
-    if later == 0 or (later == len(tape.all_venue) and ts > tape.all_venue[-1]):
-        return None
-    if later < len(tape.all_venue) and tape.after_gap[later]:
-        return None
-    at = int(np.searchsorted(tape.venue, ts, side="right")) - 1
-    if at < 0 or not 0 <= tape.bid[at] < tape.ask[at]:
-        return None
-    return int(tape.bid[at] + tape.ask[at])
-
-
 def markouts(run: Run, horizons: tuple[int, ...] = HORIZONS) -> pd.DataFrame:
     """One row per fill and horizon (s; 0 = the mid just before the fill): what a share had earned by then.
 
@@ -439,7 +324,7 @@ def markouts(run: Run, horizons: tuple[int, ...] = HORIZONS) -> pd.DataFrame:
     for horizon in (0, *horizons):
         if horizon:
             mids = [
-                mid2_after(run.tapes[m], ts + horizon * NS_PER_S)
+                run.tapes[m].mid2_after(ts + horizon * NS_PER_S)
                 for m, ts in zip(run.fills["market"], run.fills["venue_ts"], strict=True)
             ]
         else:
@@ -488,84 +373,28 @@ def mean_markout(table: pd.DataFrame, horizon: int) -> Mean:
 # ------------------------------------------------------------------------------------------- profit and loss
 
 
-class _Holdings:
-    """One market's holdings while its fills are walked, and what each part of the profit has come to.
-
-    yes, no micro-shares; costs, cash and parts micro-pUSD. Values are formed as the ledger forms them, so the
-    parts telescope: whatever mids are passed on the way, their sum is the final value plus cash.
-    """
-
-    def __init__(self) -> None:
-        self.held, self.cost = {"YES": 0, "NO": 0}, {"YES": 0, "NO": 0}
-        self.cash, self.mid2 = 0, 0
-        self.parts = {"spread": 0, "drift": 0, "settlement": 0}
-
-    @property
-    def value(self) -> int:
-        """Worth at the mid reached; as long as there never was one, pairs at 1 pUSD and the rest at cost."""
-        if self.mid2 <= 0:
-            pairs = min(self.held.values())
-            return sum(self.cost.values()) + pairs - sum(self._cost_of(outcome, pairs) for outcome in self.held)
-        return (self.held["YES"] * self.mid2 + self.held["NO"] * (2 * ONE - self.mid2)) // (2 * ONE)
-
-    def move(self, mid2: int) -> None:
-        """The mid went to mid2; 0 = still where it was."""
-        before = self.value
-        self.mid2 = mid2 or self.mid2
-        self.parts["drift"] += self.value - before
-
-    def trade(self, outcome: str, side: str, size: int, notional: int) -> None:
-        before = self.value + self.cash
-        if side == "BUY":
-            self.held[outcome] += size
-            self.cost[outcome] += notional
-            self.cash -= notional
-        else:
-            self.cost[outcome] -= self._cost_of(outcome, size)
-            self.held[outcome] -= size
-            self.cash += notional
-        self.parts["spread"] += self.value + self.cash - before
-
-    def _cost_of(self, outcome: str, size: int) -> int:
-        return int(part_of_cost(self.cost[outcome], size, self.held[outcome]))
-
-    def change_sets(self, kind: EventKind, size: int) -> None:
-        """`size` complete sets were made from cash, or merged into it."""
-        before = self.value + self.cash
-        if kind == EventKind.MERGE:
-            for outcome in self.held:
-                self.cost[outcome] -= self._cost_of(outcome, size)
-                self.held[outcome] -= size
-            self.cash += size
-        else:
-            yes = size * (self.mid2 if self.mid2 > 0 else ONE) // (2 * ONE)
-            for outcome, cost in (("YES", yes), ("NO", size - yes)):
-                self.cost[outcome] += cost
-                self.held[outcome] += size
-            self.cash -= size
-        self.parts["drift"] += self.value + self.cash - before
-
-    def settle(self, payout: int) -> None:
-        paid = (self.held["YES"] * payout + self.held["NO"] * (ONE - payout)) // ONE
-        self.parts["settlement"] += paid - self.value
-        self.cash += paid
-        self.held, self.cost = {"YES": 0, "NO": 0}, {"YES": 0, "NO": 0}
-
-
 def pnl(run: Run) -> pd.DataFrame:
     """Per market, micro-pUSD: where the change of equity came from (P1).
 
-    spread: value received over the mid just before each fill (the last two-sided one) · drift: what the holdings
-    gained or lost as that mid moved (merged pairs are worth what they were: nothing is booked) · settlement: payout
-    over the last mid · fees (negative) · rebates · total. Then fills, volume micro-pUSD, yes, no micro-shares left,
-    marked, cost.
+    spread: value received over the mid just before each fill (the last two-sided one), and over the mids of the event
+    by a conversion · drift: what the holdings gained or lost as that mid moved (merged pairs are worth what they were:
+    nothing is booked) · settlement: payout over the last mid · fees (negative) · rebates · total. Then fills, volume
+    micro-pUSD, yes, no micro-shares left, marked, cost.
     """
     import pandas as pd
 
+    interval = int((run.manifest.get("engine") or {}).get("interval", 0))
+    moved = sorted({*run.fills["market"], *(leg[0] for change in run.sets for leg in change.legs)})
+    columns = (run.fills[name].tolist() for name in profit.Fill._fields)
+    came_to = profit.walk(
+        {market: run.tapes[market] for market in moved},
+        map(profit.Fill._make, zip(*columns, strict=True)),
+        run.sets,
+        {market: run.tapes[market].last_mid2(interval, run.end) for market in moved},
+    )
     lines = []
-    for market in sorted({*run.fills["market"], *run.sets["market"].tolist()}):
+    for market, held in came_to.items():
         part = run.fills[run.fills["market"] == market]
-        held = _walk(run, int(market), part)
         fees, rebates = int(part["fee"].sum()), int(part["rebate"].sum())
         lines.append(
             {"market": int(market)}
@@ -584,42 +413,6 @@ def pnl(run: Run) -> pd.DataFrame:
         )
     names = ["market", *PARTS, "total", "fills", "volume", "yes", "no", "marked", "cost"]
     return pd.DataFrame(lines, columns=names).astype(np.int64)
-
-
-def _walk(run: Run, market: int, part: pd.DataFrame) -> _Holdings:
-    """Take a market's fills and its resolution in the order in which we learned of them."""
-    tape, held, settled = run.tapes[market], _Holdings(), False
-    known = np.flatnonzero(tape.two_sided)
-    mid2s = tape.bid[known] + tape.ask[known]
-
-    def mid2_before(ts: int) -> int:
-        at = int(np.searchsorted(tape.venue[known], ts, side="left")) - 1
-        return int(mid2s[at]) if at >= 0 else 0
-
-    columns = ("seq", "venue_ts", "outcome", "side", "size", "notional")
-    moves: list[tuple[Any, ...]] = list(zip(*(part[name].tolist() for name in columns), strict=True))
-    sets = run.sets[run.sets["market"] == market]
-    moves += zip(*(sets[name].tolist() for name in ("seq", "ts_event", "kind", "size")), strict=True)
-    for seq, ts, *move in sorted(moves, key=lambda move: move[0]):
-        if tape.resolved and not settled and seq > tape.resolved_seq:
-            held.move(mid2_before(tape.resolved))
-            held.settle(tape.payout)
-            settled = True
-        if len(move) == 2:
-            if not settled:  # else the resolution has paid the pairs already
-                held.move(mid2_before(ts))
-                held.change_sets(*move)
-            continue
-        held.move(mid2_before(ts))
-        held.trade(*move)
-        if settled:  # the fill was on its way when the market resolved
-            held.settle(tape.payout)
-    if tape.resolved and not settled:
-        held.move(mid2_before(tape.resolved))
-        held.settle(tape.payout)
-    elif not settled:
-        held.move(mark2(run, market))
-    return held
 
 
 def final_equity(run: Run) -> int:
@@ -657,9 +450,9 @@ def positions(run: Run) -> pd.DataFrame:
     signed = np.where(run.fills["side"] == "BUY", run.fills["size"], -run.fills["size"])
     for outcome in ("YES", "NO"):
         table[outcome.lower()] = np.where(table["outcome"] == outcome, signed, 0)
-    sets = np.where(run.sets["kind"] == EventKind.SPLIT, run.sets["size"], -run.sets["size"])
-    made = {"ts": run.sets["ts_recv"], "seq": run.sets["seq"], "market": run.sets["market"].astype(np.int64)}
-    table = pd.concat([table, pd.DataFrame(made | {"outcome": "", "yes": sets, "no": sets})], ignore_index=True)
+    legs = [(change.ts, change.seq, market, "", yes, no) for change in run.sets for market, yes, no in change.legs]
+    changed = pd.DataFrame(legs, columns=["ts", "seq", "market", "outcome", "yes", "no"])
+    table = pd.concat([table, changed], ignore_index=True) if legs else table
     table = table.sort_values("seq", kind="stable", ignore_index=True)
     for outcome in ("yes", "no"):
         table[outcome] = table.groupby("market")[outcome].cumsum()

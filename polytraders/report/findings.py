@@ -57,7 +57,7 @@ def sentences(run: Run) -> list[str]:
     ends = sum(1 for tape in run.tapes.values() if tape.resolved)
     market = "made-up market" if made_up(run) else "market"
     return [
-        f"This is a backtest, not a track record: {run.manifest['strategy']} on {count(len(run.markets), market)} of "
+        f"{_KINDS[str(run.manifest['run_mode'])]}: {run.manifest['strategy']} on {count(len(run.markets), market)} of "
         f"{recording}, {lasting(run.end - run.start)} from {moment(run.start)} UTC.",
         f"Equity went from {pusd(run.deposits)} to {pusd(final_equity(run))} pUSD, {pusd(change, signed=True)} pUSD or "
         f"{percent(change / run.deposits, 2)} of the start; the deepest drawdown was {pusd(worst)} pUSD.",
@@ -70,6 +70,15 @@ def sentences(run: Run) -> list[str]:
         f"{ends} of {len(run.tapes)} quoted markets resolved inside the data.",
         _belief(run),
     ]
+
+
+_KINDS = {
+    "backtest": "This is a backtest, not a track record",
+    "shadow": "This is a shadow run, nothing was sent",
+    "paper": "This is a paper run, live data and simulated fills",
+    "live": "This is a live run",
+}
+"""How a page begins, by run mode."""
 
 
 def _belief(run: Run) -> str:

@@ -129,11 +129,19 @@ def head(run: Run) -> Panel:
     recording = run.manifest["pins"].get("recording", "")
     bots = ", ".join(f"{bot['bot_id']} {bot['version']}" for bot in run.manifest["bots"] if bot["family"] == "strat")
     return Panel(
-        f'<header class="hero"><p class="over">{badge(run)} not a track record</p>'
+        f'<header class="hero"><p class="over">{badge(run)} {_RECORDS[str(run.manifest["run_mode"])]}</p>'
         f"<h1>{escape(run.manifest['strategy'])} on {escape(recording)}</h1>"
         f'<p class="under">{escape(bots)} · {moment(run.start)} to {moment(run.end)} UTC '
         f"({lasting(run.end - run.start)}) · run {escape(run.id)}</p></header>"
     )
+
+
+_RECORDS = {
+    "backtest": "not a track record",
+    "shadow": "nothing was sent",
+    "paper": "simulated fills on live data",
+    "live": "orders at a venue",
+}
 
 
 def in_short(run: Run) -> Panel:
@@ -427,6 +435,39 @@ def warnings(run: Run) -> Panel:
     title = f"{count(len(lines), 'reason')} of severity WARN or HARD_REJECT"
     title += f", {count(len(beyond), 'bot')} with a parameter beyond its warning" if beyond else ""
     return panel(run, _capital(title), body)
+
+
+def compared(run: Run) -> Panel | None:
+    """A run on live data beside a backtest of the day it saw: each cause of a difference. None for a backtest."""
+    if run.manifest["run_mode"] == "backtest" or not len(run.events):
+        return None
+    from polytraders.run.compare import compare
+
+    found = compare(run.folder)
+    kinds = ("decision", "order", "answer", "fill")
+    columns = [
+        Column("cause"),
+        *(Column(f"{kind}s", lambda v: f"{v:,}", True) for kind in kinds),
+        Column("pUSD more than the backtest", lambda v: pusd(v, 4, signed=True), True),
+        Column("first, UTC"),
+        Column("what it means", prose=True),
+    ]
+    lines = []
+    for row in found.causes():
+        counts = [row["counts"].get(kind) for kind in kinds]
+        lines.append([row["cause"], *counts, row["money"], moment(row["first"]), row["meaning"]])
+    totals = [f"{side}: {of['orders']:,} orders, {of['fills']:,} fills" for side, of in found.totals.items()]
+    note = f"{'; '.join(totals)}. {found.same.get('decisions', 0):,} decisions agree in everything. "
+    if found.first is not None:
+        note += f"The first decision at which they part was at {moment(found.first['ts_ns'])} UTC: "
+        note += f"{found.first['meaning']} "
+    note += f"`polytraders compare {run.id} --all` lists each difference."
+    if found.unexplained:
+        note = f"{count(len(found.unexplained), 'difference')} that nothing in the log explains. " + note
+    if not lines:
+        return panel(run, "It is what a backtest of the same day gives", "<p>No difference.</p>", note, "compared")
+    title = f"{sum(row['roots'] for row in found.causes()):,} differences from a backtest of the same day, by cause"
+    return panel(run, title, table(columns, lines), note, "compared" if found.ok else "compared stop")
 
 
 def provenance(run: Run) -> Panel:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +48,12 @@ if TYPE_CHECKING:
     from polytraders.run.launch import Launched
     from polytraders.store.desk import Action, Proposal
 
+Work = Callable[[], Any] | tuple[Callable[[Sequence[Any]], None], Any]
+"""Something to be done at the desk; or who puts several of a kind down there, and one of them."""
 POLL = 0.05
 """s between two looks into the mailbox."""
+GROUP = 256
+"""Most of what waits for the desk that goes there together."""
 BEAT = 1.0
 """s between two reports of the run to the desk."""
 MAILBOX = "mailbox"
@@ -73,6 +78,8 @@ EXITS = {
     Code.EXEC_EXIT_UNWIND: "portfolio",
 }
 """Cause of an exit that the system proposes -> trigger of its trade intent; any other order that closes: strategy."""
+BESIDE = ("guard", "brake", "services")
+"""What a run that sends tells of the bots beside its step: the guard's state, who holds opening back, last findings."""
 _MODES = {0: "off", 1: "shadow", 2: "advisory", 3: "enforced", 4: "quarantine"}
 
 
@@ -100,7 +107,7 @@ class Control:
             [bot["bot_id"] for bot in self.bots], self._clusters.get, launched.notes.get(SWITCHES),
         )  # fmt: skip
         self._latched = bool(launched.step.state.account[0]["halted"])
-        self._work: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
+        self._work: asyncio.Queue[Work] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "desk")
         self._runner: Runner | None = None
         if MAILBOX not in launched.notes:
@@ -156,13 +163,13 @@ class Control:
                     assert self._runner is not None
                     self._runner.incident("a proposal cannot be shown", corr=corr, error=str(error))
                     continue
-                self._work.put_nowait(lambda proposal=proposal: self._propose(proposal))
+                self._work.put_nowait((self._propose, proposal))
             elif kind == ActionKind.WITHDRAW:
                 self.proposals.pop(corr, None)
                 code = by_number(int(action["expiry"])).name
-                self._work.put_nowait(lambda corr=corr, code=code: self._withdraw(corr, code))
+                self._work.put_nowait((self._withdraw, (corr, code)))
             elif kind == ActionKind.SUBMIT and corr in self.proposals:
-                self._work.put_nowait(lambda corr=corr, key=int(action["order_id"]): self._executed(corr, key))
+                self._work.put_nowait((self._executed, (corr, int(action["order_id"]))))
 
     def _proposal(self, action: np.void, chain: np.ndarray) -> Proposal:
         from polytraders.contracts import OrderIntent, VoteReceived, at
@@ -249,33 +256,59 @@ class Control:
         told.update(self.launched.step.state.book[first : first + cells].tobytes())
         return told.hexdigest()
 
-    def _propose(self, proposal: Proposal) -> None:
-        self.api.propose(self.desk, [proposal])
+    def _propose(self, proposals: Sequence[Proposal]) -> None:
+        self.api.propose(self.desk, proposals)
         if self.settings.approvals.auto != "off":
-            self.api.auto_approve(self.desk, proposal.intent.trade_intent_id, self.settings.approvals)
+            for proposal in proposals:
+                self.api.auto_approve(self.desk, proposal.intent.trade_intent_id, self.settings.approvals)
 
     def _trade_intent(self, corr: int) -> str:
         from polytraders.contracts import derived_id
 
         return derived_id("ti", self.run_id, corr)
 
-    def _withdraw(self, corr: int, code: str) -> None:
-        self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
+    def _withdraw(self, told: Sequence[tuple[int, str]]) -> None:
+        for corr, code in told:
+            self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
 
-    def _executed(self, corr: int, order: int) -> None:
-        sent = self._runner.orders.by_id.get(order) if self._runner else None
-        self.api.executed(self.desk, self._trade_intent(corr), sent.key if sent else str(order))
+    def _executed(self, told: Sequence[tuple[int, int]]) -> None:
+        keys = {}
+        for corr, order in told:
+            sent = self._runner.orders.by_id.get(order) if self._runner else None
+            keys[self._trade_intent(corr)] = sent.key if sent else str(order)
+        self.api.executed_many(self.desk, keys)
 
     async def write(self) -> None:
-        """Carry what is for people to the desk, in order: run as a task."""
+        """Carry what is for people to the desk, in order: run as a task. What waits together goes together."""
         loop = asyncio.get_running_loop()
         while True:
-            work = await self._work.get()
+            work = [await self._work.get()]
+            while not self._work.empty() and len(work) < GROUP:
+                work.append(self._work.get_nowait())
+            await loop.run_in_executor(self._thread, self._carry, work)
+
+    def _carry(self, work: Sequence[Work]) -> None:
+        """In the desk's thread: neighbours of one kind in one transaction, or one by one where that fails."""
+        failed: Exception | None = None
+        pairs = [one if isinstance(one, tuple) else (_call, one) for one in work]
+        for do, group in groupby(pairs, key=lambda pair: pair[0]):
+            told = [what for _, what in group]
             try:
-                await loop.run_in_executor(self._thread, work)
-            except Exception:
+                do(told)
+                continue
+            except Exception as error:  # noqa: BLE001 - raised below, unless each goes by itself
+                first = error
+            for what in told if len(told) > 1 else ():
+                try:
+                    do([what])
+                except Exception as error:  # noqa: BLE001 - raised below
+                    failed = error
+                    self.failures += 1
+            if len(told) == 1:
+                failed = first
                 self.failures += 1
-                raise
+        if failed is not None:
+            raise failed
 
     # -- from people
 
@@ -417,9 +450,15 @@ class Control:
             },
         }  # fmt: skip
         document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
+        document |= {key: health[key] for key in BESIDE if key in health}
         kept = "halted" if runner.halted else "stopping" if health["stopping"] else "running"
         return {"now": now, "state": kept, "document": document, "quotes": quotes, "topics": topics}
 
 
 def _price(pips: int) -> str | None:
     return units.price_text(pips) if pips >= 0 else None
+
+
+def _call(works: Sequence[Callable[[], Any]]) -> None:
+    for work in works:
+        work()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,8 +102,8 @@ def guard_of(env: Environment, settings: Settings, strategy: str, key: Key, owne
     )  # fmt: skip
 
 
-def watch_of(guard: Guard, infos: list[MarketInfo], clock: Callable[[], int], urls: tuple[str, ...]) -> Watch:
-    """What reads the chain for a guard."""
+def watch_of(guard: Guard, infos: list[MarketInfo], urls: tuple[str, ...]) -> Watch:
+    """What reads the chain for a guard, in a thread of its own."""
     from polytraders.venue.chain.addresses import contracts
     from polytraders.venue.chain.wallet import Wallet
     from polytraders.venue.chain.watch import Watch
@@ -113,7 +112,7 @@ def watch_of(guard: Guard, infos: list[MarketInfo], clock: Callable[[], int], ur
     tokens = [int(token) for info in infos for token in (info.yes_token, info.no_token)]
     exchange = where.neg_risk_exchange if all(info.neg_risk for info in infos) else where.exchange
     wallet = Wallet(nodes, where, guard.account.maker)
-    return Watch(wallet, tokens, exchange, guard.limits("sec.rpcfailovermanager"), clock)
+    return Watch(wallet, tokens, exchange, guard.limits("sec.rpcfailovermanager"), time.time_ns)
 
 
 def attach(runner: Runner, port: PolymarketPort, settings: Settings, watch: Watch | None = None) -> Keeper:
@@ -123,8 +122,9 @@ def attach(runner: Runner, port: PolymarketPort, settings: Settings, watch: Watc
     """
     guard = port.guard
     if watch is None and guard.chain:
-        watch = watch_of(guard, port.markets, runner.now, providers.urls())
+        watch = watch_of(guard, port.markets, providers.urls())
     keeper, brake = Keeper(port, watch, runner.now), Brake.of(runner)
+    brake.press("guard", "nothing is known yet")
 
     def halting(halted: bool) -> None:
         guard.kill_switch = halted
@@ -145,10 +145,10 @@ def attach(runner: Runner, port: PolymarketPort, settings: Settings, watch: Watc
             await asyncio.sleep(LOOKS_EVERY)
 
     runner.add_task("clearance", clearance.watch(port, settings, runner))
-    runner.add_task("funds", keeper.funds, critical=True)
+    runner.add_task("funds", keeper.funds)
     if watch is not None:
-        runner.add_task("chain", keeper.chain, critical=True)
-    runner.add_task("guard", look, critical=True)
+        runner.add_task("chain", keeper.chain)
+    runner.add_task("guard", look)
     runner.add_health("guard", keeper.state)
     Services(runner, port, settings, watch.wallet.nodes if watch is not None else None).attach()
     return keeper

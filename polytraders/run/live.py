@@ -495,13 +495,16 @@ class Runner:
     def arm(self, why: str, *rows: dict[str, int]) -> None:
         """Arm the kill switch: a person must clear it. rows: SWITCH rows of narrower ones; none = the global one."""
         given = rows or ({"kind": EventKind.SWITCH, "size": 1},)
+        note: dict[str, Any] = {"armed": why, "ts": self.now()}
         if self.outbox is not None:  # at once; the rows take their way
             markets = {int(row.get("market", -1)) for row in given}
             if -1 in markets:
                 self.outbox.close(Code.EXEC_NOT_SENT_HALTED)
             else:
                 self.outbox.bar(markets)
-        self.put("runner", rows_of(*given), note={"armed": why})
+            if flying := sorted(self.outbox.port.under_way):
+                note["on_the_wire"] = flying  # nothing but these can still reach the venue
+        self.put("runner", rows_of(*given), note=note)
 
     def disarm(self, *rows: dict[str, int]) -> np.ndarray:
         """Let go of what SWITCH rows with size 0 name; EVENT rows to be put, which say so to the step."""
@@ -521,6 +524,8 @@ class Runner:
             account = self.step.state.account[0]
             self.incident("trading halted", code=int(account["halted"]), switch=int(account["switch"]))
             self.outbox.close(Code.EXEC_NOT_SENT_HALTED)
+            if flying := sorted(self.outbox.port.under_way):
+                self.say("on the wire when trading was halted", orders=flying)
             self._sweep_soon()
         else:
             self.say("trading goes on")
@@ -534,7 +539,7 @@ class Runner:
     async def _sweep(self) -> None:
         """Cancel whatever rests, again and again, until the venue lists nothing and every order has its end."""
         assert self.port is not None and self.outbox is not None
-        began, asked, wait, absent = time.monotonic(), 0, SWEEP_FIRST, 0.0
+        began, asked, wait, absent, least = time.monotonic(), 0, SWEEP_FIRST, 0.0, 0
         while self._halted or self._stopping:
             asked += 1
             try:
@@ -547,6 +552,8 @@ class Runner:
                     await self.port.reconcile()
                 elif left:
                     absent = 0.0
+                    if not least or len(left) < least:  # it gets on: no reason to wait longer
+                        least, wait = len(left), SWEEP_FIRST
             except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
                 self.incident("cancelling did not work", error=str(error))
             await asyncio.sleep(wait)

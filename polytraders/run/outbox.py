@@ -7,7 +7,8 @@ Invariants
     B1  a request is handed to the venue at most once
     B2  while the box is shut no submit leaves it: each is denied with the reason it was shut for; nor does one of a
         market that is barred
-    B3  what is denied is told: an order that was decided on always has an end
+    B3  what was handed over and waits for the venue's request budget is stopped there: the port asks `stopped` last
+    B4  what is denied is told: an order that was decided on always has an end
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Outbox:
         self._flying: set[int] = set()  # numbers of the orders whose submit is under way
         self._kick = {"submits": asyncio.Event(), "cancels": asyncio.Event()}
         self._busy = {"submits": False, "cancels": False}
+        port.stopped = self.stopped
 
     @property
     def idle(self) -> bool:
@@ -49,6 +51,10 @@ class Outbox:
     @property
     def waiting(self) -> int:
         return len(self._submits) + len(self._cancels)
+
+    def stopped(self, market: int) -> Code | None:
+        """Why no submit of a market may leave, None = it may."""
+        return self.shut or (Code.EXEC_NOT_SENT_HALTED if market in self._barred else None)
 
     def put(self, requests: Iterable[Request]) -> None:
         """Take over requests that are durable."""

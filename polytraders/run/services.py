@@ -41,8 +41,8 @@ EVERY = 1.0
 """s between two rounds."""
 SELDOM = 10
 """Rounds between two looks at times and fills, which change slowly."""
-GAS_EVERY = 60
-"""Rounds between two readings of the gas price."""
+GAS_EVERY = 60.0
+"""s between two readings of the gas price."""
 KEPT = 1_000
 """Fills that are judged together."""
 LAGS = 1_000
@@ -207,10 +207,6 @@ class Services:
 
     async def work(self) -> None:
         """Rounds until cancelled."""
-        if self.nodes is not None and not self.gas:
-            from polytraders.venue.chain.gas import seed
-
-            self.gas.extend(await asyncio.to_thread(seed, self.nodes))
         number = 0
         while True:
             now = self.runner.now()
@@ -218,10 +214,19 @@ class Services:
             if number % SELDOM == 0:
                 self.look_at_times(now)
                 self.look_at_fills(now)
-            if self.nodes is not None and number % GAS_EVERY == 0:
-                await self.look_at_gas(now)
             number += 1
             await asyncio.sleep(EVERY)
+
+    async def watch_gas(self) -> None:
+        """The price of gas until cancelled, after the last day's was read from its blocks."""
+        from polytraders.venue.chain.gas import seed
+
+        assert self.nodes is not None
+        if not self.gas:
+            self.gas.extend(await asyncio.to_thread(seed, self.nodes))
+        while True:
+            await self.look_at_gas(self.runner.now())
+            await asyncio.sleep(GAS_EVERY)
 
     def state(self) -> dict[str, Any]:
         """What each bot said last, for status."""
@@ -231,5 +236,7 @@ class Services:
         """Take part in the run. Before `Runner.run`."""
         self.runner.watchers.append(self.observe)
         self.runner.add_task("services", self.work)
+        if self.nodes is not None:
+            self.runner.add_task("gas", self.watch_gas)
         self.runner.add_health("services", self.state)
         return self

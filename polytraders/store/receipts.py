@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -36,11 +36,11 @@ from pydantic import ValidationError
 from polytraders import rows, units
 from polytraders.contracts import GENESIS, NO_BUILDER, ReportEnvelope, canonical_json, derived_id, number_text
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, maker_rebate
-from polytraders.engine.ledger import book_fill, convert, merge, settle, split
-from polytraders.engine.state import ACCOUNT, MARKET, MODE_ENFORCED, N_SLOTS, POSITION, records
+from polytraders.engine.state import MODE_ENFORCED, N_SLOTS
 from polytraders.errors import DataError
 from polytraders.reasons import Code, ReasonCode
 from polytraders.rows import ActionKind, EventKind, Flag, OrderType, Outcome, Severity, Side, Verdict
+from polytraders.store.books import Books
 from polytraders.store.ids import correlation_id, envelope_id, intent_id
 from polytraders.store.log import DTYPES, TIME_FIELD, RecordKind, RunLog, read_log
 from polytraders.store.trace import ORDER_EVENTS, decimal_text, measured, mode_name, reason_of
@@ -102,58 +102,8 @@ class _Order:
 
     action: Any
     id: str
-    confirmed: int = 0  # micro-shares
-    provisional: int = 0
-    voided: int = 0
-    fills: int = 0
-
-    @property
-    def filled(self) -> int:
-        return max(self.confirmed, self.provisional) - self.voided
-
-
-@dataclass
-class _Books:
-    """What the run's fills came to, market by market, by the step's own ledger."""
-
-    account: np.ndarray = field(default_factory=lambda: records(ACCOUNT, 1))
-    positions: dict[int, np.ndarray] = field(default_factory=dict)
-    payouts: dict[int, int] = field(default_factory=dict)  # pips per YES share of the markets that were resolved
-
-    def position(self, market: int) -> Any:
-        if market not in self.positions:
-            self.positions[market] = records(POSITION, 1)
-        return self.positions[market][0]
-
-    def fill(self, market: int, action: Any, price: int, size: int, fee: int, rebate: int) -> None:
-        position = self.position(market)
-        position.fills += 1
-        book_fill(self.account[0], position, action.outcome, action.side, price, size, fee, rebate)
-        if market in self.payouts:  # it was on its way when the market was resolved
-            settle(self.account[0], position, self.payouts[market])
-
-    def change_sets(self, kind: EventKind, market: int, size: int) -> None:
-        """`size` complete sets were made or merged."""
-        if kind is EventKind.SPLIT:
-            split(self.account[0], self.position(market), size, 0)
-        elif market not in self.payouts:  # else the resolution has paid the pairs already
-            merge(self.account[0], self.position(market), size)
-
-    def convert(self, ring: Sequence[int], index_set: int, size: int) -> None:
-        """NO shares of the chosen markets of an event became cash and YES shares of the others; ring: its markets."""
-        rows_ = records(MARKET, len(ring))
-        rows_["group_next"] = np.roll(np.arange(len(ring)), -1)
-        for market in ring:
-            self.position(market)
-        joined = np.concatenate([self.positions[market] for market in ring])
-        convert(self.account[0], rows_, joined, 0, index_set, size, 0)
-        for k, market in enumerate(ring):
-            self.positions[market][0] = joined[k]
-
-    def resolve(self, market: int, payout: int) -> Any:
-        self.payouts[market] = payout
-        settle(self.account[0], self.position(market), payout)
-        return self.position(market)
+    filled: int = 0  # micro-shares
+    fills: int = 0  # rows that told of one
 
 
 class Receipts:
@@ -177,7 +127,8 @@ class Receipts:
         self.reasons: dict[int, tuple[ReasonCode, str]] = {}
         self.orders: dict[int, _Order] = {}
         self.votes: list[dict[str, Any]] = []
-        self.books = _Books()
+        self.books = Books()
+        self.settled: dict[int, dict[str, Any]] = {}  # the last SettlementReport of each market that was resolved
         self.checked: set[tuple[str, str, str]] = set()
         self._gather()
 
@@ -218,6 +169,7 @@ class Receipts:
             self._check(document)
             yield document
         if self.log.summary is not None:
+            yield from self._corrections()
             yield self._ended(self.log.summary)
 
     def _rows_in_order(self) -> Iterator[tuple[RecordKind, Any, list[dict[str, Any]]]]:
@@ -339,6 +291,12 @@ class Receipts:
         document = self._operations(self._runtime(), self.end, reason, "RunEnded", text, **_plain(details))
         self._check(document)
         return document
+
+    def _corrections(self) -> Iterator[dict[str, Any]]:
+        """The settlements that came to something else after their report: a fill that was heard of or voided later."""
+        for market, told in list(self.settled.items()):
+            if self._came_to(market) != told:
+                yield self._settled(market, self.end)
 
     # -- decisions
 
@@ -585,19 +543,13 @@ class Receipts:
         return self._operations(self._runtime(), ns, reason, "UnknownOrder", text, row.market)
 
     def _fill(self, row: Any, order: _Order, kind: EventKind) -> dict[str, Any]:
-        """The fill of a venue's row; a confirmed one is booked by the step's own ledger."""
+        """The fill of a venue's row, booked."""
         action, market = order.action, self.markets[row.market]
         fee, rebate, maker = row.ref * MICRO_PER_FEE_UNIT, 0, bool(row.flags & Flag.MAKER)
         if maker:
             rate = market["fee_rate"] if self.fees else 0
             rebate = int(maker_rebate(row.size, row.price, rate, market["fee_exponent"], market["rebate_rate"]))
-        if kind is EventKind.FILL_CONFIRMED:
-            order.confirmed += row.size
-            self.books.fill(row.market, action, row.price, row.size, fee, rebate)
-        elif kind is EventKind.FILL_PROVISIONAL:
-            order.provisional += row.size
-        else:
-            order.voided += row.size
+        order.filled += self.books.fill(row.market, action, row.price, row.size, fee, rebate, kind)
         order.fills += 1
         return {
             "ts": iso_utc(row.ts_recv),
@@ -622,28 +574,43 @@ class Receipts:
         }
 
     def _settlement(self, row: Any, reads: list[dict[str, Any]]) -> dict[str, Any]:
-        position = self.books.resolve(row.market, row.price)
-        realised, fees, rebates = int(position.realised), int(position.fees), int(position.rebates)
+        self.books.resolve(row.market, row.price)
+        return self._settled(row.market, row.ts_recv, reads)
+
+    def _settled(self, market: int, ns: int, reads: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """What a market that was resolved came to, as far as it is known at `ns`."""
+        self.settled[market] = self._came_to(market)
         payload = {
             "kind": "SettlementReport",
             "scope": "market",
+            "condition_id": self.markets[market]["condition_id"],
+            "payout": price_text(self.books.payouts[market]),
+            **self._sums(**self.settled[market], unrealised=0, until=ns),
+        }
+        reason = self._reason(Code.EXEC_MARKET_SETTLED)
+        return self._envelope(self._runtime(), ns, 0, reason, reason.severity.name, payload, market, reads)
+
+    def _came_to(self, market: int) -> dict[str, int]:
+        position = self.books.position(market)
+        return {name: int(position[name]) for name in ("fills", "realised", "fees", "rebates")}
+
+    def _sums(
+        self, *, fills: int, realised: int, fees: int, rebates: int, unrealised: int, until: int
+    ) -> dict[str, Any]:
+        """The part of a SettlementReport that is money: micro-pUSD in, texts out."""
+        return {
             "portfolio_id": self.portfolio,
-            "condition_id": self.markets[row.market]["condition_id"],
             "period_start": iso_utc(self.begin),
-            "period_end": iso_utc(row.ts_recv),
-            "fills": int(position.fills),
+            "period_end": iso_utc(until),
+            "fills": fills,
             "realised_pnl_pusd": money_text(realised),
-            "unrealised_pnl_pusd": "0",
+            "unrealised_pnl_pusd": money_text(unrealised),
             "fees_pusd": money_text(fees),
             "rebates_pusd": money_text(rebates),
             "builder_fees_pusd": "0",
-            "net_pnl_pusd": money_text(realised - fees + rebates),
-            "payout": price_text(row.price),
+            "net_pnl_pusd": money_text(realised + unrealised - fees + rebates),
             "positions": [],
         }
-        reason = self._reason(Code.EXEC_MARKET_SETTLED)
-        severity = reason.severity.name
-        return self._envelope(self._runtime(), row.ts_recv, 0, reason, severity, payload, row.market, reads)
 
 
 _MARKET_EVENTS = (

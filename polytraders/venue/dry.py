@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.reasons import REGISTRY
+from polytraders.reasons import REGISTRY, Code
 from polytraders.rows import EVENT, ActionKind, EventKind, Flag
 from polytraders.venue.port import Balances, Emit, Known, News, OpenOrder, Request, Trade, VenuePort
 
@@ -32,6 +32,8 @@ class DryPort:
         self.inner, self.asks, self._clock, self._now = inner, asks, clock, 0
         self.name = inner.name
         self.signed = 0
+        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.under_way: set[str] = set()  # nothing ever is
         self._emit: Emit = lambda news: None
         self._since = 0
 

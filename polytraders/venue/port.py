@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from polytraders.reasons import Code
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -108,6 +110,12 @@ class VenuePort(Protocol):
     """A venue as the runner sees it."""
 
     name: str  # simulated | local | polymarket
+    stopped: Callable[[int], Code | None]
+    """Why no submit of a market may leave now, None = it may. The runner's; asked last before each goes on the wire, as
+    what was handed over may have waited for the request budget meanwhile. One that is stopped is not sent: CANCEL with
+    this code."""
+    under_way: set[str]
+    """Keys of submits that are on the wire: sent, and not answered."""
 
     async def start(self, emit: Emit, known: Sequence[Known] = ()) -> None:
         """Connect, take up the orders of a former process, and reconcile: what happened meanwhile is emitted.

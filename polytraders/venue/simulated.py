@@ -25,6 +25,7 @@ from polytraders.engine.loop import CURSOR_CELLS, DONE, UNTIL
 from polytraders.engine.matching import FAR, RING, new_venue
 from polytraders.engine.setup import MarketLike, market_rows
 from polytraders.engine.state import as_rows
+from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, ActionKind, EventKind, Flag, Outcome
 from polytraders.units import NS_PER_MS, NS_PER_S
 from polytraders.venue.port import Balances, Emit, Known, News, OpenOrder, Request, Trade
@@ -81,6 +82,8 @@ class SimulatedPort:
         self._orders: dict[int, tuple[np.void, int]] = {}  # order id -> (submit, micro-shares filled)
         self._fills: dict[int, int] = {}
         self._trades: list[Trade] = []
+        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.under_way: set[str] = set()  # a submit is at this venue as soon as it is sent
 
     # -- time ------------------------------------------------------------------------------------------
 

@@ -105,6 +105,22 @@ def test_an_approval_needs_no_body(waiting):
     assert waiting.call("POST", f"/intents/{ID}/approve", "approve").json()["ok"]
 
 
+def test_several_are_approved_together_and_judged_each_by_itself(waiting):
+    now = time.time_ns()
+    others = propose(waiting.desk, [made(number, now=now, policy=LONG) for number in (2, 3)], now)
+    seen = [{"id": ID}, {"id": others[0], "shown_hash": "00" * 32}, {"id": others[1]}]
+    done = waiting.call("POST", "/intents/approve", "approve", json={"intents": seen, "comment": "all fine"})
+    assert done.status_code == 409
+    assert [one["code"] for one in done.json()["answers"]] == [
+        "GOV_APPROVAL_GIVEN", "GOV_APPROVAL_HASH_MISMATCH", "GOV_APPROVAL_GIVEN",
+    ]  # fmt: skip
+    again = waiting.call("POST", "/intents/approve", "approve", json={"intents": [{"id": others[0]}]})
+    assert again.status_code == 200
+    unknown = {"intents": [{"id": "ti_000000000000"}]}
+    assert waiting.call("POST", "/intents/approve", "approve", json=unknown).status_code == 404
+    assert waiting.call("POST", "/intents/approve", "approve", json={"intents": []}).status_code == 422
+
+
 def test_what_is_refused_is_a_409_with_its_code(waiting):
     refused = waiting.call("POST", f"/intents/{ID}/approve", "approve", json={"shown_hash": "00" * 32})
     assert (refused.status_code, refused.json()["code"]) == (409, "GOV_APPROVAL_HASH_MISMATCH")

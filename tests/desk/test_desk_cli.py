@@ -90,6 +90,20 @@ def test_an_approval_may_name_the_hash_it_saw(waiting):
     assert told("intents", "approve", ID, "--hash", shown)["ok"]
 
 
+def test_several_are_approved_together_and_told_each_by_itself(here, waiting):
+    now = time.time_ns()
+    (other,) = propose(here, [made(2, now=now, policy=LONG)], now)
+    answers = told("intents", "approve", ID, other)["answers"]
+    assert [(one["subject"], one["status"]) for one in answers] == [(ID, "APPROVED"), (other, "APPROVED")]
+    (third,) = propose(here, [made(3, now=now, policy=LONG)], now)
+    told("intents", "reject", third)
+    (fourth,) = propose(here, [made(4, now=now, policy=LONG)], now)
+    said = call("intents", "approve", third, fourth, code=1)
+    assert f"{third}: REJECTED" in said and f"{fourth}: APPROVED" in said
+    with pytest.raises(UsageError, match="belongs to one trade intent"):
+        call("intents", "approve", ID, other, "--hash", "00" * 32)
+
+
 def test_old_intents_are_expired_by_looking_and_by_hand(here):
     old = time.time_ns() - 61 * S
     propose(here, [made(1, now=old), made(2, now=old)], old)

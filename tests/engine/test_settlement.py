@@ -430,6 +430,35 @@ def test_the_step_books_the_conversion_that_the_venue_made():
     assert account.equity == 100 * PUSD and ledger.identity_gap(account) == 0  # no mid yet: the YES at its 3.00
 
 
+def test_sets_heard_of_after_the_resolution_are_paid_like_the_rest():
+    """20 sets made at the venue before YES won, heard of after it: 20.00 paid for them, 20.00 back for the YES."""
+    idle = script(4_900, 10 * SHARE, want=0)
+    for redeemed in (0, 1):
+        state = setup.new_state([Info()], idle, cash=100 * PUSD, interval=100 * MS, sample_interval=S)
+        end = event(EventKind.RESOLUTION, 0, price=10_000)
+        end["aux"] = 1 - redeemed
+        feed(np.concatenate([end, event(EventKind.SPLIT, 20 * SHARE, ms=600)]), state, idle, None)
+        account, position = state.account[0], state.positions[0]
+        assert (account.cash + account.receivable, position.yes, position.no) == (100 * PUSD, 0, 0)
+        assert account.receivable == (0 if redeemed else 20 * PUSD)
+        assert (account.equity, account.cost, ledger.identity_gap(account)) == (100 * PUSD, 0, 0)
+
+
+def test_a_conversion_heard_of_after_a_resolution_pays_back_what_its_shares_were_paid():
+    """10 NO of 0 and of 1 for 6.00 and 7.00. Market 0 resolves to NO: 10.00 for its NO. Then it is heard that both were
+    converted before: 10.00 and 10 YES of 2 instead, so those 10.00 go back. The venue has 97 and 10 YES as well."""
+    idle = script(4_900, 10 * SHARE, want=0)
+    state = setup.new_state(EVENT_OF_THREE, idle, cash=100 * PUSD, interval=100 * MS, sample_interval=S)
+    for m, price in enumerate((6_000, 7_000)):
+        ledger.book_fill(state.account[0], state.positions[m], Outcome.NO, Side.BUY, price, 10 * SHARE, 0, 0)
+    feed(event(EventKind.RESOLUTION, 0, price=0), state, idle, None)
+    assert state.account[0].cash == 97 * PUSD  # 100 - 13 + 10
+    feed(event(EventKind.CONVERT, 10 * SHARE, price=0b011, ms=600), state, idle, None)
+    account, positions = state.account[0], state.positions
+    assert account.cash == 97 * PUSD and ledger.identity_gap(account) == 0
+    assert positions["no"].tolist() == [0, 0, 0] and positions["yes"].tolist() == [0, 0, 10 * SHARE]
+
+
 # -- the worst outcome of an event --------------------------------------------------------------------------------
 
 

@@ -224,6 +224,45 @@ def test_a_fill_that_arrives_after_the_resolution_is_settled_at_once(tmp_path: P
     assert run.positions["net"].tolist() == [0, 0]  # settled; never held
 
 
+def event_of_three(equity: str, tmp_path: Path, **after: float) -> Run:
+    """NO of two outcomes of a neg-risk event, bought at .58 and .69 against mids of .59 and .70, converted at 3 s into
+    cash and YES of the third, whose mid is .25. after: s at which market 0 resolves to NO, else never."""
+    hand = Hand(3)
+    hand.markets = [market | {"neg_risk": True, "event_id": "e"} for market in hand.markets]
+    hand.book(0, 4_000, 4_200, market=0)
+    hand.book(0, 2_800, 3_200, market=1)
+    hand.book(0, 2_400, 2_600, market=2)
+    for market, price in ((0, 5_800), (1, 6_900)):
+        hand.order(market + 1, 0.1, Outcome.NO, Side.BUY, price, 10_000_000, market=market)
+        hand.fill(market + 1, 1, price, 10_000_000, market=market)
+    if "resolves" in after:
+        hand.event(EventKind.RESOLUTION, after["resolves"], market=0, price=0)
+    hand.event(EventKind.CONVERT, 3, market=0, price=0b011, size=10_000_000)
+    hand.event(EventKind.RESOLUTION, 20, market=2, price=10_000)
+    return load(hand.write(tmp_path / "r", equity=equity))
+
+
+def test_a_conversion_moves_value_between_markets_and_its_own_profit_is_told_once(tmp_path: Path) -> None:
+    run = event_of_three("1007.34575", tmp_path)
+    # rebates: 10 x .04 x .58 x .42 / 4 = .02436 and 10 x .04 x .69 x .31 / 4 = .02139
+    # given at mid: 5.90 + 7.00 = 12.90; got: 10.00 and 10 YES at .25 = 12.50: a loss of .40, in the market it was for
+    first, second, third = run.pnl.to_dict("records")
+    assert (first["spread"], first["drift"], first["total"]) == (100_000 - 400_000, 0, -300_000 + 24_360)
+    assert (second["spread"], second["total"]) == (100_000, 100_000 + 21_390)
+    assert (third["spread"], third["settlement"], third["total"]) == (0, 7_500_000, 7_500_000)
+    # 1000 - 5.80 - 6.90 + 10 (converted) + 10 (YES of the third won) + .04575
+    assert analysis.final_equity(run) == 1_007_345_750 and analysis.residual(run) == 0
+    held = run.positions[["market", "yes", "no"]].to_numpy().tolist()
+    assert held == [[0, 0, 10**7], [1, 0, 10**7], [0, 0, 0], [1, 0, 0], [2, 10**7, 0], [2, 0, 0]]
+
+
+def test_a_conversion_that_a_resolution_overtook_pays_back_what_its_shares_were_paid(tmp_path: Path) -> None:
+    """Market 0 pays 10.00 for NO that turns out to be converted already: the end is the same."""
+    run = event_of_three("1007.34575", tmp_path, resolves=2)
+    assert analysis.final_equity(run) == 1_007_345_750 and analysis.residual(run) == 0
+    assert run.pnl["no"].tolist() == [0, 0, 0]
+
+
 def test_selling_what_is_held_earns_the_same_way(tmp_path: Path) -> None:
     hand = Hand()
     hand.book(0, 4_000, 4_200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,16 @@ import pandas as pd
 import pytest
 import toy
 
+from polytraders import units
 from polytraders.report import analysis
 from polytraders.report.analysis import PARTS, Run, load
 from polytraders.rows import EventKind, Flag
+from polytraders.store.log import LogWriter, RecordKind
+from polytraders.store.manifest import bot_row, make_manifest, runtime_row
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
+import every_rule
 
 SHAPES = [
     pytest.param({}, id="on-a-grid"),
@@ -50,6 +58,32 @@ def test_the_profit_closes_on_random_tapes(tmp_path: Path, shape: dict) -> None:
         settled += int((run.pnl["settlement"] != 0).sum())
         marked += int((run.pnl["marked"] != 0).sum())
     assert traded > 300 and taken > 30 and settled and marked  # the tapes reached every case
+
+
+@pytest.mark.parametrize(("seed", "model"), [(0, 0), (1, 1), (2, 0)])
+def test_the_profit_closes_with_every_rule_on_at_once(tmp_path: Path, seed: int, model: int) -> None:
+    """Sets and conversions by hand between the bots' orders, ghosts, late settlements, redemption, 50/50."""
+    session = every_rule.play(seed, every_rule.MODELS[model])
+    infos = [
+        toy.MARKET | vars(info) | {"condition_id": f"0x{i:064x}", "slug": f"m-{i}", "yes_token": "", "no_token": ""}
+        for i, info in enumerate(every_rule.INFOS)
+    ]
+    bots = [bot_row(i, "0", "enforced") for i in session.bots.ids[:-1]] + [runtime_row()]
+    manifest = make_manifest(
+        run_id="r_all", strategy=session.bots.ids[0], config={}, config_hash="", markets=infos, bots=bots,
+        pins={"recording": "toy"}, models=every_rule.MODELS[model].names(), quality={},
+        engine={"cash": every_rule.CASH, "interval": 0, "sample_interval": toy.S},
+    )  # fmt: skip
+    account = session.state.account[0]
+    with LogWriter(tmp_path / "r_all", manifest) as writer:
+        for kind in (RecordKind.EVENTS, RecordKind.DECISIONS, RecordKind.ACTIONS, RecordKind.SAMPLES):
+            writer.append(kind, session.sink.rows(kind.name.lower()))
+        writer.close({"account": {"equity": units.money_text(account.equity)}})
+    run = load(tmp_path / "r_all")
+    closes(run)
+    assert {change.kind for change in run.sets} == {EventKind.SPLIT, EventKind.MERGE, EventKind.CONVERT}
+    assert len(run.fills) == account.fills > 10 and run.fills["fee"].sum() == account.fees
+    assert (run.pnl[["yes", "no", "marked"]] == 0).all().all()  # every market is resolved
 
 
 def test_every_decision_is_counted_once(tmp_path: Path) -> None:

@@ -9,10 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from served import Served
+
+from polytraders.run.replay import replay
+from polytraders.store.log import read_log, verify_log
 
 CHILD = Path(__file__).with_name("live_child.py")
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -50,39 +56,70 @@ def begin(told: dict[str, Any]) -> tuple[subprocess.Popen[str], dict[str, Any] |
     return process, json.loads(said) | {"resumed": resumed}
 
 
-def drill(venue: Served, folder: Path, kills: int, seed: int, most: float = 2.0) -> dict[str, Any]:
-    """Kill a run `kills` times, then let it settle without market data: what both sides hold, and recovery times."""
+def drill(
+    venue: Served,
+    folder: Path,
+    kills: int,
+    seed: int,
+    most: float = 2.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Kill a run `kills` times, then let it settle without market data.
+
+    most: s that a run lives at most once it works, or once it has begun. say: hears of each life. Returns what both
+    sides hold, how many orders the dead left open, and recovery times in ms: `rebuild` of the books from snapshot and
+    log, `restart` from the start of the process until it is reconciled with the venue and decides.
+    """
     dice, told = random.Random(seed), {"urls": venue.urls, "folder": str(folder)}
-    recoveries: list[float] = []
+    rebuilds: list[float] = []
+    restarts: list[float] = []
+    left, with_orders, while_beginning, refused = 0, 0, 0, 0
     for name, fault in FAULTS.items():
         venue.admin(f"/faults/{name}", **fault)
-    refused = 0
-    for _ in range(kills):
+    for number in range(1, kills + 1):
+        began = time.monotonic()
         process, said = begin(told)
         while said is None:  # the venue's faults may forbid the start: whoever runs it starts it again
             refused += 1
             assert refused < 10 * kills, "it never begins"
+            began = time.monotonic()
             process, said = begin(told)
         if said["resumed"]:
-            recoveries.append(float(said["recovery_ms"]))
+            rebuilds.append(float(said["recovery_ms"]))
+            left += said["open"]
+            with_orders += said["open"] > 0
+        works = ""
         if dice.random() < 0.7:  # the others die while they begin
-            process.stdout.readline()
+            assert process.stdout is not None
+            works = process.stdout.readline()
+        if works and said["resumed"]:
+            restarts.append(1e3 * (time.monotonic() - began))
+        while_beginning += not works
         time.sleep(dice.uniform(0.05, most))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        say(f"{number}/{kills}: found {said.get('open', 0)} open, {'worked' if works else 'was beginning'}")
     venue.admin("/faults", "DELETE")
     process = start(**told, resume=True, feed=False)
-    recoveries.append(float(line(process)["recovery_ms"]))
+    rebuilds.append(float(line(process)["recovery_ms"]))
     line(process)
     final = line(process)
-    assert process.wait(timeout=120) == 0
-    recoveries.sort()
+    assert process.wait(timeout=300) == 0
     return {
         **final,
         "kills": kills,
         "refused_starts": refused,
-        "recovery_ms": {"median": recoveries[len(recoveries) // 2], "worst": recoveries[-1]},
+        "while_beginning": while_beginning,
+        "left_open": left,
+        "kills_with_open_orders": with_orders,
+        "rebuild_ms": spread(rebuilds),
+        "restart_ms": spread(restarts),
     }
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and worst."""
+    return {"median": round(median(times), 1), "worst": round(max(times), 1)} if times else {}
 
 
 def check(found: dict[str, Any]) -> None:
@@ -94,3 +131,23 @@ def check(found: dict[str, Any]) -> None:
     assert found["cash"] == found["venue_cash"], found
     assert found["shares"] == found["venue_shares"], found
     assert found["fills"] == found["venue_trades"], found
+
+
+def judge(folder: Path, found: dict[str, Any], venue: Served) -> None:
+    """The rest of it: what the venue counts and recorded, the log and its replay. The run has ended."""
+    state = venue.state()
+    assert found["submits"] > 0
+    assert state["tape_left"], "the session was over before the drill was"
+    (account,) = state["accounts"].values()
+    assert account["open_orders"] == 0
+    assert account["reserved"] == 0
+    posted = [key for one in venue.admin("/received", "GET") for key in one["orders"]]
+    assert max(Counter(posted).values()) == 1, "an order was sent twice"
+    named = {key for note in read_log(folder).notes() for _, key in note.get("orders", ())}
+    assert set(posted) <= named, "the venue was sent what the log does not know"
+    assert account["orders"] <= len(named)
+    assert verify_log(folder).ok
+    told = replay(folder)
+    assert told.ok, told.first_mismatch
+    sessions = [s for n in read_log(folder).notes() for s in n.get("said", ()) if s["what"] == "session"]
+    assert [s["fence"] for s in sessions] == sorted({s["fence"] for s in sessions}), "two writers have one number"

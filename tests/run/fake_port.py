@@ -27,6 +27,8 @@ class FakePort:
         self.known: Sequence[Known] = ()
         self.prepared: list[Request] = []
         self.started = False
+        self.stopped: Any = lambda market: None
+        self.under_way: set[str] = set()
 
     async def start(self, emit: Any, known: Sequence[Known] = ()) -> None:
         self.emit, self.known, self.started = emit, known, True

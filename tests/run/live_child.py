@@ -1,7 +1,8 @@
 """A live run in a process of its own, to be killed: `python live_child.py JSON`.
 
 JSON: urls of the local venue, folder, slugs, seconds (0 = until SIGTERM), settings (overrides), feed (false: no market
-data, so that nothing opens), resume. Prints one line of JSON when it works and one when it has ended in order.
+data, so that nothing opens), resume, desk (true: with people, at the desk of POLYTRADERS_HOME). Prints one line of JSON
+when it works and one when it has ended in order.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 from polytraders.config import load_settings
 from polytraders.rows import Gate
 from polytraders.run import guarding
+from polytraders.run.control import Control
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
 from polytraders.run.operate import work
 from polytraders.run.venues import MarketData, environment, find_markets, live_port
+from polytraders.store.desk import open_desk
 from polytraders.units import MICRO
 
 DEFAULTS = {
@@ -106,6 +109,11 @@ async def main(told: dict[str, Any]) -> None:
 
     runner.add_task("ready", ready)
     guarding.attach(runner, port, settings)
+    control = None
+    if told.get("desk"):
+        control = Control(open_desk(), launched, settings)
+        control.begin()
+        control.attach(runner)
     if not told.get("feed", True):
 
         async def look() -> None:
@@ -116,9 +124,12 @@ async def main(told: dict[str, Any]) -> None:
         runner.add_task("look", look)
 
     def tell(said: dict[str, Any]) -> None:
-        print(json.dumps({"pid": os.getpid(), "recovery_ms": said.get("recovery_ms", 0)}), flush=True)
+        found = {"recovery_ms": said.get("recovery_ms", 0), "open": len(runner.orders.open())}
+        print(json.dumps({"pid": os.getpid(), **found}), flush=True)
 
     summary = await work(runner, launched, told.get("seconds", 0), tell)
+    if control is not None:
+        control.close("stopped")
     keep = ("orders", "fills", "orphans", "incidents", "events", "halted")
     print(json.dumps({"summary": {k: summary[k] for k in keep}, "ready_ms": runner.ready_ms, **final}), flush=True)
 

@@ -14,12 +14,14 @@ from toys import SHARE, Tape, random_tape
 
 from polytraders.bots import bot_ids
 from polytraders.config import load_settings
+from polytraders.contracts import ReplayReport
 from polytraders.data.catalog import MarketInfo, Session
 from polytraders.errors import ConfigError, DamageError, DataError, UsageError
 from polytraders.rows import Side, Verdict
 from polytraders.run.backtest import run_backtest
-from polytraders.run.replay import replay
+from polytraders.run.replay import keep, replay
 from polytraders.store.log import LogWriter, RecordKind, canonical_json, read_log, verify_log
+from polytraders.units import iso_utc
 
 SETTINGS = Path(__file__).parents[2] / "settings.ini"
 EASY = {
@@ -121,6 +123,25 @@ def test_a_forged_decision_is_found_though_the_log_verifies(run, tmp_path):
     assert not result.ok and 0.99 < result.parity < 1
     assert result.first_mismatch["kind"] == "decisions" and result.first_mismatch["row"] == 7
     assert list(result.first_mismatch["fields"]) == ["limit"]
+
+
+def test_what_a_replay_came_to_is_a_report_beside_the_log(run, tmp_path):
+    kept = ReplayReport.model_validate_json(keep(run.folder, replay(run.folder)).read_bytes())
+    events = read_log(run.folder).rows(RecordKind.EVENTS)
+    assert (kept.verdict, kept.reason_code, kept.parity) == ("parity_clean", "GOV_REPLAY_MATCH", "1")
+    assert kept.first_mismatch is None and kept.events == len(events) and kept.run_source == kept.replay_source
+    assert kept.period_end == iso_utc(int(events["ts_recv"][-1])) and verify_log(run.folder).ok
+    assert sum(bot.rows for bot in kept.bots) == len(read_log(run.folder).rows(RecordKind.DECISIONS))
+
+    def forge(kind, rows):
+        if kind is RecordKind.ACTIONS:
+            rows["price"][3] += 10
+
+    forged = rewritten(run.folder, tmp_path / "forged", forge)
+    (tmp_path / "forged" / "replay.json").write_text("of before")
+    told = json.loads(keep(forged, replay(forged)).read_bytes())
+    assert (told["verdict"], told["equal"]) == ("parity_diverged", told["rows"] - 1)
+    assert told["first_mismatch"]["kind"] == "actions" and told["first_mismatch"]["fields"] == ["price"]
 
 
 def test_a_forged_event_changes_decisions_behind_it(run, tmp_path):

@@ -227,6 +227,26 @@ def test_a_confirmed_fill_that_was_never_provisional_counts():
     assert len(run.services.fills) == 1
 
 
+def test_gas_that_is_dear_today_is_said_and_providers_that_are_silent_are_not_made_up():
+    pytest.importorskip("web3", reason="the chain extra is not installed")
+    run = Run()
+    prices = [30 * 10**9]
+    answers = [SimpleNamespace(value=0, error="busy")]
+    run.services.nodes = SimpleNamespace(
+        least=2, ask=lambda question: [SimpleNamespace(value=p, error="") for p in prices for _ in "ab"] or answers
+    )
+    run.services.gas.extend((NOW - i * 60 * S, (40 + i % 10) * 10**9) for i in range(200, 0, -1))
+    asyncio.run(run.services.look_at_gas(NOW))
+    assert run.services.last["exec.gasoracle"].code == "EXEC_GAS_PROCEED"
+    prices[0] = 90 * 10**9
+    asyncio.run(run.services.look_at_gas(NOW + 60 * S))
+    assert run.services.last["exec.gasoracle"].code == "EXEC_GAS_DEFERRED"
+    prices.clear()
+    known = len(run.services.gas)
+    asyncio.run(run.services.look_at_gas(NOW + 120 * S))
+    assert len(run.services.gas) == known
+
+
 def test_every_service_bot_that_measures_is_asked():
     assert set(BOTS) == {
         "exec.exchangestatusmonitor", "exec.latencyprofiler", "exec.fillqualityanalyzer", "exec.gasoracle",

@@ -10,13 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_run import BUILDER, MAKER, RUN_ID, STALE, T0, S, decision, event, hand_made_rows, manifest, write_run
+from tiny_run import (
+    BUILDER,
+    MAKER,
+    RUN_ID,
+    STALE,
+    T0,
+    S,
+    action,
+    decision,
+    event,
+    hand_made_rows,
+    manifest,
+    write_run,
+)  # fmt: skip
 
 from polytraders import contracts
 from polytraders.contracts import ReportEnvelope, seal
 from polytraders.errors import DamageError, DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import EventKind, OrderType, Verdict
+from polytraders.rows import ActionKind, EventKind, Flag, OrderType, Verdict
 from polytraders.store.envelopes import (
     MIGRATIONS,
     envelopes,
@@ -149,6 +162,39 @@ def test_a_fill_that_arrives_after_the_resolution_is_paid_out_too(run: Path) -> 
     assert receipts.books.account[0].realised == 2_850_000 + 570_000  # one more share, bought at 0.43 and paid 1
     assert receipts.books.account[0].cost == 0
     assert documents
+
+
+def settlements(folder: Path, *told: tuple[EventKind, int]) -> list[tuple[int, str, str]]:
+    """(fills, realised, net) of each SettlementReport of a run: an order for 12 at 0.43, 5 of it told to be filled by
+    the rows `told` (kind, s after the decision), and its market resolved to YES at 60 s."""
+    fill = {"aux": 71, "price": 4_300, "size": 5_000_000, "ref": 0, "flags": Flag.MAKER | Flag.LAST}
+    events = [event(kind, T0 + at * S, 100 + at, **fill) for kind, at in told]
+    events.append(event(EventKind.RESOLUTION, T0 + 60 * S, 160, price=10_000))
+    events.sort(key=lambda row: int(row["ts_recv"][0]))
+    with LogWriter(folder, manifest()) as writer:
+        writer.append(RecordKind.ACTIONS, action(ActionKind.SUBMIT, 71, 1, T0, seq=100))
+        writer.append(RecordKind.EVENTS, np.concatenate(events))
+        writer.close({})
+    found = [d["payload"] for d in Receipts(folder) if d["kind"] == "SettlementReport"]
+    return [(p["fills"], p["realised_pnl_pusd"], p["net_pnl_pusd"]) for p in found]
+
+
+def test_a_fill_that_is_provisional_at_the_resolution_is_settled_with_it(home: Path) -> None:
+    """5 bought at 0.43 = 2.15, paid 5.00; the rebate is 0.012255. Its confirmation later changes nothing."""
+    early, late = (EventKind.FILL_PROVISIONAL, 3), (EventKind.FILL_CONFIRMED, 63)
+    whole = (1, "2.85", "2.862255")
+    assert settlements(home / "a", (EventKind.FILL_CONFIRMED, 3)) == [whole]
+    assert settlements(home / "b", early, (EventKind.FILL_CONFIRMED, 4)) == [whole]
+    assert settlements(home / "c", early, late) == [whole]
+    assert settlements(home / "d", early) == [whole]
+
+
+def test_what_changes_after_a_settlement_is_told_in_another_at_the_end(home: Path) -> None:
+    early, voided = (EventKind.FILL_PROVISIONAL, 3), (EventKind.FILL_VOIDED, 63)
+    whole, nothing = (1, "2.85", "2.862255"), (0, "0", "0")
+    assert settlements(home / "a", early, voided) == [whole, nothing]
+    assert settlements(home / "b", (EventKind.FILL_CONFIRMED, 61)) == [nothing, whole]
+    assert settlements(home / "c", (EventKind.FILL_VOIDED, 61)) == [nothing]  # of what was never told
 
 
 def test_what_a_decision_was_based_on_is_named_and_hashed(run: Path, store: Path) -> None:

@@ -30,9 +30,11 @@ from polytraders.units import (
 from polytraders.venue.local.desk import MODES, TIERS
 from polytraders.venue.local.exchange import Exchange, Listing
 from polytraders.venue.local.faults import ALWAYS, KNOWN
-from polytraders.venue.local.intake import Refusal, address_of
+from polytraders.venue.local.intake import Refusal, address_of, read_message
 from polytraders.venue.local.rest import reply
-from polytraders.venue.local.venue import LocalVenue
+from polytraders.venue.local.venue import LocalVenue, Received
+from polytraders.venue.orders import POLYGON, digest
+from polytraders.venue.orders import exchange as domain
 
 
 def message(exchange: Exchange, listing: Listing, *rows: dict[str, int]) -> np.ndarray:
@@ -141,6 +143,31 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def clear_faults(request: web.Request) -> web.Response:
         faults.clear_all()
         return reply({"ok": True})
+
+    async def received(request: web.Request) -> web.Response:
+        """Requests that placed or cancelled orders, as they arrived, with the digests of the orders placed."""
+
+        def orders(one: Received) -> list[str]:
+            try:
+                posted = orjson.loads(one.body)
+                found = []
+                for entry in posted if isinstance(posted, list) else [posted]:
+                    message, _, _ = read_message(entry["order"])
+                    listing, _ = exchange.find(message.token_id)
+                    found.append("0x" + digest(message, domain(POLYGON, listing.neg_risk)).hex())
+                return found
+            except (orjson.JSONDecodeError, Refusal, TypeError, KeyError):
+                return []
+
+        return reply(
+            [
+                {
+                    "at": one.at, "method": one.method, "path": one.path, "status": one.status,
+                    "orders": orders(one) if one.method == "POST" else [],
+                }
+                for one in venue.received
+            ]
+        )  # fmt: skip
 
     async def list_faults(request: web.Request) -> web.Response:
         return reply(KNOWN)
@@ -289,7 +316,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     get, post, delete = web.get, web.post, web.delete
     return [
-        get("/state", state), get("/faults", list_faults), post("/mode", set_mode),
+        get("/state", state), get("/received", received), get("/faults", list_faults), post("/mode", set_mode),
         post("/geoblock", set_place), delete("/sockets", drop_sockets), post("/faults/{fault}", set_fault),
         delete("/faults", clear_faults), post("/markets", add_market), post("/markets/{market}/level", set_level),
         post("/markets/{market}/trade", print_trade), post("/markets/{market}/tick", set_tick),

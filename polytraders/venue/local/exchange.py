@@ -1,9 +1,9 @@
 """Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 
 One kernel, `polytraders.engine.matching`, many accounts: each account has a `Venue` of its own over the same tape, fed
-the same rows at the same times. So every account trades with the recorded participants exactly as a backtest does,
-and accounts never meet each other; nor do their orders stand in the public book, which is the tape's. One more `Venue`
-without orders is that public book.
+the same rows at the same times. So every account trades with the recorded participants as a backtest does; with each
+other they trade through `crowd`, which puts their orders into each other's books. Two more `Venue`s without orders are
+the tape's book and the public one, which shows the accounts' orders too.
 
 The kernel runs with latencies of zero (the network is real here) and with settlement switched on: a fill is MATCHED at
 once, MINED half a settlement later, and CONFIRMED or FAILED when the kernel's timer says so.
@@ -14,7 +14,8 @@ first, to find how many shares that money buys.
 Invariants
     X1  nothing here reads a clock: time is handed in, never runs backward, and everything due before it has happened
     X2  an order's id is its digest; a digest is accepted once
-    X3  every fill the kernel tells becomes one trade, whose status ends as CONFIRMED or FAILED and never changes after
+    X3  every fill the kernel tells becomes a trade with each of its counterparts, whose status ends as CONFIRMED or
+        FAILED and never changes after; between two accounts it is one trade, and both are told the same of it
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ import numpy as np
 from polytraders.data.markets import MarketInfo
 from polytraders.engine import book as bk
 from polytraders.engine import matching
+from polytraders.engine.fees import MICRO_PER_FEE_UNIT
 from polytraders.engine.ledger import free_shares
-from polytraders.engine.matching import FAR, RING, Venue, arrive, expire, new_venue, observe, send
+from polytraders.engine.matching import FAR, RING, Venue, arrive, expire, new_venue, send
 from polytraders.engine.setup import market_rows
 from polytraders.engine.state import MAX_ORDERS, records
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, Flag, OrderType, Outcome, Side, Status
 from polytraders.units import CENT_SHARE, MICRO, NS_PER_MS, NS_PER_S, ONE
+from polytraders.venue.local.crowd import Crowd, Leg, Match
 from polytraders.venue.local.faults import Faults
 from polytraders.venue.local.intake import TAKING, Refusal, Ticket
 from polytraders.venue.local.tape import Tape
@@ -64,6 +67,8 @@ REFUSALS = {
     "FAK orders are partially filled or killed if no match is found.",
 }
 """The kernel's refusals in the venue's words."""
+ENDED = ("CONFIRMED", "FAILED")
+"""Statuses of a trade after which none comes."""
 ENDS = {
     Code.EXEC_CANCELLED: "CANCELED",
     Code.EXEC_CANCELLED_EXPIRED: "CANCELED_EXPIRED_ORDER",
@@ -111,12 +116,14 @@ class Order:
     serial: int  # the kernel's id
     created: int  # ns
     owner: str  # API key
+    account: str  # address
     size: int  # micro-shares
     status: str = "LIVE"
     filled: int = 0  # micro-shares
     spent: int = 0  # micro-pUSD of those, without fees
     ended: int = 0  # ns, when it was cancelled, 0 = it was not
     trades: list[Trade] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)  # in the kernel's order: its number is the place, from 1
 
     @property
     def id(self) -> str:
@@ -127,9 +134,9 @@ class Order:
         return self.status in ("LIVE", "DELAYED")
 
 
-@dataclass
+@dataclass(eq=False)
 class Trade:
-    """One fill of one of our orders."""
+    """One fill of one of our orders. other: the same trade as the other account has it, None: it is the tape's."""
 
     id: str
     order: Order
@@ -141,6 +148,17 @@ class Trade:
     updated: int  # ns
     status: str = "MATCHED"
     hash: str = ""  # of the transaction, once it is mined
+    other: Trade | None = None
+
+
+@dataclass(eq=False)
+class Fill:
+    """A fill as the kernel tells it, and the trades it is made of. match: shared by both sides of a trade of ours."""
+
+    price: int
+    size: int
+    trades: list[Trade]
+    match: Match
 
 
 @dataclass
@@ -184,8 +202,10 @@ class Exchange:
         spare: int,
         fees: bool = True,
         queue_model: str = "risk_averse",
+        apart: bool = False,
     ):
-        """cash: micro-pUSD of a new account. settlement: ns from a match to its end. spare: room for added markets."""
+        """cash: micro-pUSD of a new account. settlement: ns from a match to its end. spare: room for added markets.
+        apart: accounts neither meet nor see each other."""
         self.tape, self.faults, self.cash, self.settlement = tape, faults, cash, max(settlement, 1)
         self.queue_model = queue_model
         self.room = [_spare_info(n) for n in range(spare)]
@@ -202,7 +222,8 @@ class Exchange:
         self.tell_user: Callable[[Account, Order | Trade, str], None] = lambda *_: None
         self._later: list[tuple[int, int, Account, Trade]] = []
         self._numbers = 0
-        self.public = self._kernel(0)
+        self.public, self.tape_book = self._kernel(0), self._kernel(0)
+        self.crowd = Crowd(self, apart)
         for info in infos:
             self._list(info)
 
@@ -267,7 +288,12 @@ class Exchange:
     # -- time --------------------------------------------------------------------------------------
 
     def venues(self) -> Iterator[Venue]:
-        """The public book's kernel, then each account's."""
+        """The tape's book, the public one, then each account's kernel."""
+        yield self.tape_book
+        yield from self.kernels()
+
+    def kernels(self) -> Iterator[Venue]:
+        """The public book, then each account's kernel."""
         yield self.public
         for account in self.accounts.values():
             yield account.venue
@@ -294,16 +320,24 @@ class Exchange:
                         with np.errstate(over="ignore"):
                             expire(account.venue)
                         self._hear(account)
+                self.crowd.show()
         self.now = max(self.now, now)
 
     def play(self, rows: np.ndarray) -> None:
         """One message of the tape happens now, at every kernel."""
-        for venue in self.venues():
-            for row in rows:
-                observe(venue, row, self.now)
-        for account in self.accounts.values():
-            self._hear(account)
+        for row in rows:
+            self.crowd.play(row)
+            for account in self.accounts.values():
+                if account.venue.core[0].answers_head < account.venue.core[0].answers_tail:
+                    self._hear(account)
+        told = self.crowd.settle()
         self._publish(rows)
+        self.crowd.tell(told)
+
+    def tell_change(self, listing: Listing, rows: np.ndarray) -> None:
+        """Levels of the public book changed by accounts' orders."""
+        self._note(listing, "change", rows)
+        self.tell_market(listing, "change", rows)
 
     def _publish(self, rows: np.ndarray) -> None:
         """Tell the market channel what a message of the tape changed."""
@@ -317,6 +351,10 @@ class Exchange:
             if number < 0 or (what := _what(part[0])) is None:
                 continue
             listing = self.listings[number]
+            if what == "change":  # what stands there now, of everybody
+                part = part.copy()
+                for row in part:
+                    row["size"] = self.crowd.shown_size(row)
             self._note(listing, what, part)
             self.tell_market(listing, what, part)
 
@@ -352,11 +390,12 @@ class Exchange:
         venue = self._kernel(self.cash)
         used = len(self.listings)
         cells = int(self.fresh[used].offset) if used < len(self.fresh) else self.cells
-        venue.book[:cells] = self.public.book[:cells]
-        venue.markets[:] = self.public.markets
+        venue.book[:cells] = self.tape_book.book[:cells]
+        venue.markets[:] = self.tape_book.markets
         contracts = [domain_of(POLYGON, neg_risk).contract for neg_risk in (False, True)]
         account = Account(address, venue, dict.fromkeys(contracts, UNLIMITED))
         self.accounts[address] = account
+        self.crowd.enter(account)
         return account
 
     def balance(self, account: Account, token: str | None) -> int:
@@ -414,7 +453,7 @@ class Exchange:
                 price, size = worst, there
         row = account.rows.pop()
         account.serial += 1
-        order = Order(ticket, listing, account.serial * MAX_ORDERS + row, self.now, owner, size)
+        order = Order(ticket, listing, account.serial * MAX_ORDERS + row, self.now, owner, account.address, size)
         account.by_serial[order.serial] = order
         account.refusal, account.delayed = 0, False
         self._act(account, ActionKind.SUBMIT, order, price, size)
@@ -430,6 +469,7 @@ class Exchange:
             raise Refusal(REFUSALS.get(account.refusal, "order is invalid"))
         if taking and order.open and not account.delayed:
             self._cancel(account, order)
+        self.crowd.show()
         return order
 
     def _act(self, account: Account, kind: int, order: Order, price: int = 0, size: int = 0) -> None:
@@ -457,6 +497,21 @@ class Exchange:
         core, ghosts = account.venue.core[0], self.faults["ghost_fill"]
         core.ghost_rate = ghosts.rate if ghosts.on() else 0
         core.settlement_delay = self.settlement
+        timer = account.venue.timers[0]
+        if core.n_timers and timer[2] == matching.SETTLE:
+            self._set_fate(account, account.venue.unsettled[int(timer[3])])
+
+    def _set_fate(self, account: Account, waiting: np.record) -> None:
+        """A trade of two accounts has one end: what the kernel's dice say for whoever is asked first."""
+        order = account.by_serial.get(int(waiting.order))
+        if order is None:
+            return
+        core, match = account.venue.core[0], order.fills[int(waiting.number) - 1].match
+        if match.ghost is None:
+            seed, number = int(core.ghost_seed), int(waiting.number)
+            with np.errstate(over="ignore"):
+                match.ghost = bool(matching.is_ghost(seed, order.serial, number, int(core.ghost_rate)))
+        core.ghost_rate = MICRO if match.ghost else 0
 
     def _check_funds(self, account: Account, ticket: Ticket, listing: Listing) -> None:
         """Balance as the venue believes it to be, and allowance of the exchange that would settle."""
@@ -525,9 +580,12 @@ class Exchange:
                 refused[name] = "matched orders can't be canceled"
             elif not order.open:
                 refused[name] = "the order is already canceled"
+            elif self.faults["refuse_cancel"].strikes():
+                refused[name] = "could not run the execution"
             else:
                 self._cancel(account, order)
                 canceled.append(name)
+        self.crowd.show()
         return {"canceled": canceled, "not_canceled": refused}
 
     def _cancel(self, account: Account, order: Order) -> None:
@@ -556,64 +614,112 @@ class Exchange:
                 order.status, order.ended = ENDS.get(int(answer.size), "CANCELED"), self.now
                 self._leave(account, order)
                 self.tell_user(account, order, "CANCELLATION")
+        self.crowd.count(account)
 
     def _leave(self, account: Account, order: Order) -> None:
         """The kernel has forgotten an order; its row is free. Its fills may still have to settle."""
         account.rows.append(order.serial % MAX_ORDERS)
-        if not any(trade.status not in ("CONFIRMED", "FAILED") for trade in order.trades):
+        if all(trade.status in ENDED for trade in order.trades):
             account.by_serial.pop(order.serial, None)
 
     def _fill(self, account: Account, order: Order, answer: Any) -> None:
-        self._numbers += 1
-        seed = f"{order.id}:{len(order.trades)}"
-        trade = Trade(
-            id=str(uuid.uuid5(uuid.NAMESPACE_OID, seed)),
-            order=order,
-            price=int(answer.price),
-            size=int(answer.size),
-            fee=int(answer.ref) * 10,
-            maker=bool(answer.flags & Flag.MAKER),
-            matched=self.now,
-            updated=self.now,
-        )
-        order.trades.append(trade)
-        account.trades[trade.id] = trade
-        order.filled += trade.size
-        order.spent += trade.price * trade.size // ONE
+        """A fill of the kernel becomes trades: of a maker one, of a taker one with each whose shares these were."""
+        price, size, fee = int(answer.price), int(answer.size), int(answer.ref) * MICRO_PER_FEE_UNIT
+        waiting = self.crowd.waiting.get((account.address, order.serial)) if answer.flags & Flag.MAKER else None
+        order.filled += size
+        order.spent += price * size // ONE
         if order.filled == order.size:
             order.status = "MATCHED"
             account.rows.append(order.serial % MAX_ORDERS)
         elif order.status == "DELAYED":
             order.status = "LIVE"
-        heapq.heappush(self._later, (self.now + self.settlement // 2, self._numbers, account, trade))
-        self.tell_user(account, trade, "trade")
+        if waiting:
+            taken, match = waiting.popleft()
+            trade = self._trade(account, order, price, size, 0, maker=True, name=taken.id)
+            trade.other, taken.other = taken, trade
+            order.fills.append(Fill(price, size, [trade], match))
+            self._tell_fill(account, order, [trade])
+            return
+        maker, match = bool(answer.flags & Flag.MAKER), Match()
+        legs = [Leg(size)]
+        if not maker and not self.crowd.apart:
+            yes_price = price if order.ticket.outcome == Outcome.YES else ONE - price
+            legs = self.crowd.deal(account, order, yes_price, size)
+        made = []
+        for leg in legs:
+            part = fee * leg.size // size if leg is not legs[-1] else fee - sum(trade.fee for trade in made)
+            made.append(self._trade(account, order, price, leg.size, part, maker=maker))
+        order.fills.append(Fill(price, size, made, match))
+        self._tell_fill(account, order, made)
+        for leg, trade in zip(legs, made, strict=True):
+            if leg.rest is not None:
+                self._meet(account, leg, trade, match)
+
+    def _trade(
+        self, account: Account, order: Order, price: int, size: int, fee: int, *, maker: bool, name: str = ""
+    ) -> Trade:
+        trade_id = name or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{order.id}:{len(order.trades)}"))
+        trade = Trade(trade_id, order, price, size, fee, maker, self.now, self.now)
+        order.trades.append(trade)
+        account.trades[trade_id if trade_id not in account.trades else trade_id + ":maker"] = trade
+        if not name:  # the other side of a trade is mined with it
+            self._numbers += 1
+            heapq.heappush(self._later, (self.now + self.settlement // 2, self._numbers, account, trade))
+        return trade
+
+    def _tell_fill(self, account: Account, order: Order, trades: list[Trade]) -> None:
+        for trade in trades:
+            self.tell_user(account, trade, "trade")
         self.tell_user(account, order, "UPDATE")
+
+    def _meet(self, taker: Account, leg: Leg, trade: Trade, match: Match) -> None:
+        """The resting order of an account gives its part of a fill, and both are one trade, which is printed."""
+        rest = leg.rest
+        assert rest is not None
+        self.crowd.waiting[rest.account.address, rest.order.serial].append((trade, match))
+        self.crowd.fill(leg)
+        if rest.account is not taker:  # its own answers are heard next
+            self._hear(rest.account)
+        row = records(EVENT, 1)
+        market = self.public.markets[rest.order.listing.index]
+        row["ts_recv"] = row["ts_event"] = self.now
+        row["market"], row["kind"], row["flags"] = rest.order.listing.index, EventKind.TRADE, Flag.LAST
+        row["price"], row["size"], row["side"] = rest.level * int(market.grid), leg.size, 1 - rest.side
+        self._note(rest.order.listing, "trade", row)
+        self.tell_market(rest.order.listing, "trade", row)
 
     def _mine(self, account: Account, trade: Trade) -> None:
         """Half of a settlement is over."""
         if trade.status != "MATCHED":
             return
-        trade.updated = self.now
+        both = [(account, trade)] + ([(self._owner(trade.other), trade.other)] if trade.other else [])
         if self.faults["retrying"].strikes():
-            trade.status = "RETRYING"
+            self._say_all(both, "RETRYING")
+        for _, one in both:
+            one.hash = "0x" + hashlib.sha256(one.id.encode()).hexdigest()
+        self._say_all(both, "MINED")
+
+    def _owner(self, trade: Trade) -> Account:
+        return self.accounts[trade.order.account]
+
+    def _say_all(self, both: list[tuple[Account, Trade]], status: str) -> None:
+        for account, trade in both:
+            trade.updated, trade.status = self.now, status
             self.tell_user(account, trade, "trade")
-        trade.hash = "0x" + hashlib.sha256(trade.id.encode()).hexdigest()
-        trade.status = "MINED"
-        self.tell_user(account, trade, "trade")
 
     def _settle(self, account: Account, order: Order, answer: Any) -> None:
-        waiting = (t for t in order.trades if t.status not in ("CONFIRMED", "FAILED"))
-        trade = next(t for t in waiting if (t.price, t.size) == (int(answer.price), int(answer.size)))
-        if trade.status == "MATCHED":
-            self._mine(account, trade)
-        trade.updated = self.now
-        trade.status = "CONFIRMED" if answer.kind == EventKind.FILL_CONFIRMED else "FAILED"
-        if trade.status == "FAILED":
-            ghosts = self.faults["ghost_fill"]
-            ghosts.struck += 1
-            ghosts.count -= ghosts.count > 0
-        self.tell_user(account, trade, "trade")
-        if not order.open and not any(t.status not in ("CONFIRMED", "FAILED") for t in order.trades):
+        waiting = (f for f in order.fills if f.trades[0].status not in ENDED)
+        fill = next(f for f in waiting if (f.price, f.size) == (int(answer.price), int(answer.size)))
+        status = "CONFIRMED" if answer.kind == EventKind.FILL_CONFIRMED else "FAILED"
+        for trade in fill.trades:
+            if trade.status == "MATCHED":
+                self._mine(account, trade)
+            if status == "FAILED" and not (trade.other and trade.maker):
+                ghosts = self.faults["ghost_fill"]
+                ghosts.struck += 1
+                ghosts.count -= ghosts.count > 0
+            self._say_all([(account, trade)], status)
+        if not order.open and all(trade.status in ENDED for trade in order.trades):
             account.by_serial.pop(order.serial, None)
 
 

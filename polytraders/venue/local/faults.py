@@ -25,6 +25,7 @@ KNOWN = {
     "drop_reply": "an order or cancel is done, and the connection closed without an answer",
     "ghost_fill": "a fill that was told is refused by the chain",
     "retrying": "a fill's transaction is told as RETRYING before it is mined",
+    "refuse_cancel": "an order that is to be cancelled stays on the book, and the answer says so",
     "batch_entry": "an entry of a batch is refused though the batch is accepted",
     "stale_balance": "balances stay as they were until `balance-allowance/update` is called for them",
     "wrong_tick": "REST tells a tick of `value` pips",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,9 +16,9 @@ from polytraders.rows import Side, Status
 from polytraders.units import NS_PER_S, ONE, price_text
 from polytraders.venue.local import wire
 from polytraders.venue.local.desk import Key
-from polytraders.venue.local.exchange import Exchange, Listing, Order
+from polytraders.venue.local.exchange import Exchange, Listing, Order, Trade
 from polytraders.venue.local.intake import Refusal, read_ticket
-from polytraders.venue.local.venue import LocalVenue
+from polytraders.venue.local.venue import LocalVenue, Received
 
 START, END = "MA==", "LTE="
 PAGE = 500
@@ -48,7 +49,12 @@ def guard(venue: LocalVenue) -> Any:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/ws/"):
             return await handler(request)
-        faults, lag = venue.faults, 0.0
+        faults, lag, noted = venue.faults, 0.0, None
+        if request.path in TRADING:
+            with contextlib.suppress(ConnectionResetError):
+                noted = Received(0, request.method, request.path, await request.read())
+                noted.at = time.time_ns()
+                venue.received.append(noted)
         if (latency := faults["latency"]).strikes():
             lag = latency.value / 2_000
             with contextlib.suppress(ConnectionResetError):
@@ -68,6 +74,8 @@ def guard(venue: LocalVenue) -> Any:
         except ConnectionResetError:  # the client gave up before its request was read
             answer = web.Response(status=499)
         venue.wake()
+        if noted is not None:
+            noted.status = answer.status
         if lag:
             await asyncio.sleep(lag)
         if request.method != "GET" and request.path in TRADING and faults["drop_reply"].strikes():
@@ -92,7 +100,8 @@ async def plain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return reply({"error": "not found"}, 404)
 
 
-async def _json(request: web.Request) -> Any:
+async def json_of(request: web.Request) -> Any:
+    """The body. Raises Refusal when it is no JSON."""
     try:
         return orjson.loads(await request.read())
     except orjson.JSONDecodeError:
@@ -123,7 +132,7 @@ def public_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return live(request.query.get("token_id"))
 
     async def several(request: web.Request) -> list[tuple[Listing, int, dict[str, Any]]]:
-        wanted = await _json(request)
+        wanted = await json_of(request)
         if not isinstance(wanted, list) or not all(isinstance(entry, dict) for entry in wanted):
             raise Refusal("Invalid payload")
         if len(wanted) > PAGE:
@@ -327,7 +336,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return isinstance(entry, dict) and entry.get("postOnly") is True
 
     async def post_order(request: web.Request) -> web.Response:
-        key, entry = await key_of(request), await _json(request)
+        key, entry = await key_of(request), await json_of(request)
         desk.check_mode(cancels=False, post_only=is_post_only(entry))
         headers = desk.charge(key, 1, venue.clock(), cancels=False)
         try:
@@ -337,7 +346,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
             raise Refusal(error.text, error.status, body=body, headers=headers) from None
 
     async def post_orders(request: web.Request) -> web.Response:
-        key, entries = await key_of(request), await _json(request)
+        key, entries = await key_of(request), await json_of(request)
         if not isinstance(entries, list) or not entries:
             raise Refusal("Invalid payload")
         if len(entries) > BATCH:
@@ -367,7 +376,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
 
     async def cancel(request: web.Request, ids: Callable[[Key, Any], list[str]], extra: int = 0) -> web.Response:
         key = await key_of(request)
-        body = await _json(request) if await request.read() else None
+        body = await json_of(request) if await request.read() else None
         desk.check_mode(cancels=True)
         wanted = ids(key, body)
         headers = desk.charge(key, max(1, len(wanted) + extra), venue.clock(), cancels=True)
@@ -412,7 +421,7 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
         return await cancel(request, market_ids, 1)
 
     async def heartbeat(request: web.Request) -> web.Response:
-        key, body = await key_of(request), await _json(request)
+        key, body = await key_of(request), await json_of(request)
         given = body.get("heartbeat_id", "") if isinstance(body, dict) else None
         if not isinstance(given, str):
             raise Refusal("Invalid payload")
@@ -443,13 +452,17 @@ def trading_routes(venue: LocalVenue) -> list[web.RouteDef]:
             raise Refusal("Invalid payload") from None
         found = [
             said
-            for said in (wire.trade(trade) for trade in reversed(account.trades.values()))
+            for said in (wire.trade(t) for t in reversed(account.trades.values()) if not (t.maker and own_too(t)))
             if all(query.get(name) in (None, "", said[name]) for name in ("id", "market", "asset_id"))
             and after <= int(said["match_time"]) <= before
             and query.get("maker_address")
             in (None, "", said["maker_address"], said["maker_orders"][0]["maker_address"])
         ]
         return reply(paged(request, found))
+
+    def own_too(trade: Trade) -> bool:
+        """Both sides are the account's: the taker's record tells of both."""
+        return trade.other is not None and trade.other.order.account == trade.order.account
 
     async def balance(request: web.Request) -> web.Response:
         account, query = (await key_of(request)).account, request.query

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from polytraders.rows import Outcome
@@ -13,7 +12,7 @@ from polytraders.units import MICRO, ONE, iso_utc
 from polytraders.venue.local.desk import Desk
 from polytraders.venue.local.exchange import Exchange, Listing, Order
 from polytraders.venue.local.intake import Refusal
-from polytraders.venue.local.rest import paged, reply
+from polytraders.venue.local.rest import json_of, paged, reply
 
 PUSD = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 """The collateral on Polygon (facts of the venue, 1.1)."""
@@ -68,7 +67,7 @@ def reward_routes(exchange: Exchange, desk: Desk, clock: Any) -> list[web.RouteD
         return reply({"scoring": scores(exchange, order)})
 
     async def several(request: web.Request) -> web.Response:
-        orders, wanted = await mine(request), orjson.loads(await request.read() or b"null")
+        orders, wanted = await mine(request), await json_of(request)
         if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
             raise Refusal("Invalid payload")
         return reply({name: scores(exchange, orders[name]) for name in wanted if name in orders})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from polytraders.venue.local.tape import Tape
 
 LONGEST_NAP = NS_PER_S // 2
 """ns the pump sleeps at most: a heartbeat must be missed in time."""
+RECEIVED = 10_000
+"""Requests about orders that are kept for `GET /received` of the switches."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class Options:
     speed: float
     seed: int
     spare: int = 64
+    apart: bool = False  # accounts neither meet nor see each other
+
+
+@dataclass(slots=True)
+class Received:
+    """A request that places or cancels orders. at: ns, this machine's clock when it was there in full."""
+
+    at: int
+    method: str
+    path: str
+    body: bytes = field(repr=False)  # holds signatures
+    status: int = 0  # HTTP's, 0 = not answered yet
 
 
 class LocalVenue:
@@ -49,10 +64,13 @@ class LocalVenue:
             cash=options.cash,
             settlement=options.settlement,
             spare=options.spare,
+            apart=options.apart,
         )
         self.desk = Desk(self.exchange, options.seed)
         self.streams = Streams(self.exchange, self.desk, self.faults)
         self.exchange.tell_market, self.exchange.tell_user = self._tell_market, self._tell_user
+        self.received: deque[Received] = deque(maxlen=RECEIVED)
+        """The newest requests that place or cancel orders, as they arrived: before any fault, served or not."""
         self._kick = asyncio.Event()
         self.advance()
 
@@ -83,5 +101,6 @@ class LocalVenue:
             self.advance()
             nap = min(max(self.exchange.next_due() - time.time_ns(), 0), LONGEST_NAP) / NS_PER_S
             self._kick.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), max(nap, 0.001))
+            with contextlib.suppress(TimeoutError):  # not wait_for: of Python 3.11 it can lose a cancellation
+                async with asyncio.timeout(max(nap, 0.001)):
+                    await self._kick.wait()

@@ -283,42 +283,49 @@ def order_event(order: Order, what: str, now: int) -> dict[str, Any]:
 
 
 def trade(trade: Trade) -> dict[str, Any]:
-    """A trade as /data/trades tells it: top level is the taker's order, the resting one stands in `maker_orders`."""
-    order = trade.order
-    listing, message, outcome = order.listing, order.ticket.message, _outcome(order)
-    counter = hashlib.sha256(f"counterparty:{trade.id}".encode()).hexdigest()
-    side, other = _side(order.ticket.side), _side(1 - order.ticket.side)
-    resting = {
-        "order_id": order.id if trade.maker else "0x" + counter,
-        "owner": order.owner if trade.maker else NO_OWNER,
-        "maker_address": message.maker if trade.maker else ELSEWHERE,
-        "matched_amount": size_text(trade.size),
-        "price": price_text(trade.price),
-        "fee_rate_bps": "0",
-        "asset_id": str(message.token_id),
-        "outcome": OUTCOMES[outcome],
+    """A trade as /data/trades tells it: top level is the taker's order, the resting one stands in `maker_orders`.
+
+    The other side is another account's order, or one of the tape's, which is made up. Whose API key another order was
+    sent under is nobody else's business.
+    """
+    order, other = trade.order, trade.other.order if trade.other else None
+    message, outcome = order.ticket.message, _outcome(order)
+    unknown = "0x" + hashlib.sha256(f"counterparty:{trade.id}".encode()).hexdigest()
+    mine = {
+        "order_id": order.id, "owner": order.owner, "maker_address": message.maker, "side": _side(order.ticket.side),
+        "asset_id": str(message.token_id), "price": price_text(trade.price), "outcome": OUTCOMES[outcome],
         "outcome_index": int(outcome),
-        "side": side if trade.maker else other,
-    }
+    }  # fmt: skip
+    theirs = mine | {
+        "order_id": unknown, "owner": NO_OWNER, "maker_address": ELSEWHERE, "side": _side(1 - order.ticket.side)
+    }  # fmt: skip
+    if other is not None and trade.other is not None:
+        theirs = {
+            "order_id": other.id, "owner": other.owner if other.account == order.account else NO_OWNER,
+            "maker_address": other.ticket.message.maker, "side": _side(other.ticket.side),
+            "asset_id": str(other.ticket.message.token_id), "price": price_text(trade.other.price),
+            "outcome": OUTCOMES[_outcome(other)], "outcome_index": int(_outcome(other)),
+        }  # fmt: skip
+    taking, resting = (theirs, mine) if trade.maker else (mine, theirs)
     return {
         "id": trade.id,
-        "taker_order_id": "0x" + counter if trade.maker else order.id,
-        "market": listing.info.condition_id,
-        "asset_id": str(message.token_id),
-        "side": other if trade.maker else side,
+        "taker_order_id": taking["order_id"],
+        "market": order.listing.info.condition_id,
+        "asset_id": taking["asset_id"],
+        "side": taking["side"],
         "size": size_text(trade.size),
         "fee_rate_bps": "0",
-        "price": price_text(trade.price),
+        "price": taking["price"],
         "status": trade.status,
         "match_time": _seconds(trade.matched),
         "last_update": _seconds(trade.updated),
-        "outcome": OUTCOMES[outcome],
+        "outcome": taking["outcome"],
         "bucket_index": 0,
-        "owner": NO_OWNER if trade.maker else order.owner,
-        "maker_address": ELSEWHERE if trade.maker else message.maker,
+        "owner": taking["owner"],
+        "maker_address": taking["maker_address"],
         "transaction_hash": trade.hash,
         "trader_side": "MAKER" if trade.maker else "TAKER",
-        "maker_orders": [resting],
+        "maker_orders": [resting | {"matched_amount": size_text(trade.size), "fee_rate_bps": "0"}],
     }
 
 

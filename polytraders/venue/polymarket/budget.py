@@ -66,7 +66,7 @@ class Bucket:
     def told(self, remaining: float, now: float) -> None:
         """The venue says how many are left: ours are no more than that."""
         self._refill(now)
-        self.level = min(self.level, remaining)
+        self.level = max(min(self.level, remaining), -self.burst)  # a debt beyond the burst is no true word
 
     def close(self, seconds: float, now: float) -> None:
         """The venue says to wait."""

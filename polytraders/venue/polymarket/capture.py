@@ -105,7 +105,8 @@ async def capture(
                     await stack.enter_async_context(prices)
                 while not stop.is_set():
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), again or 1.0)
+                        async with asyncio.timeout(again or 1.0):
+                            await stop.wait()
                     stream.check()
                     if again and not stop.is_set():
                         await _grow(env, wanted, read, counts, stream, records, folder, say)

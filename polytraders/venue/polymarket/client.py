@@ -151,12 +151,16 @@ class Client:
         patience: float | None = None,
         base: str = "",
         bucket: str = "",
+        still: Callable[[], bool] | None = None,
     ) -> Answer | None:
-        """One request; None when the budget would have made it wait longer than `patience` s.
+        """One request; None when the budget would have made it wait longer than `patience` s, or when `still`, which
+        is asked last before it leaves, says no.
 
         path: without query, as it is signed. bucket: the path that its limit goes by, where it holds an id.
         """
         if not await self.budget.take(method, bucket or path, cost, patience):
+            return None
+        if still is not None and not still():
             return None
         headers = {}
         if signed:
@@ -244,12 +248,14 @@ class Client:
 
     # -- orders --------------------------------------------------------------------------------------
 
-    async def post_orders(self, bodies: Sequence[bytes], patience: float | None) -> Answer | None:
-        """POST /order of one body, POST /orders of several (at most fifteen)."""
+    async def post_orders(
+        self, bodies: Sequence[bytes], patience: float | None, still: Callable[[], bool] | None = None
+    ) -> Answer | None:
+        """POST /order of one body, POST /orders of several (at most fifteen). See `ask`."""
         if len(bodies) == 1:
-            return await self.ask("POST", "/order", body=bodies[0], patience=patience)
+            return await self.ask("POST", "/order", body=bodies[0], patience=patience, still=still)
         joined = b"[" + b",".join(bodies) + b"]"
-        return await self.ask("POST", "/orders", body=joined, cost=len(bodies), patience=patience)
+        return await self.ask("POST", "/orders", body=joined, cost=len(bodies), patience=patience, still=still)
 
     async def cancel(self, keys: Sequence[str]) -> Answer:
         """DELETE /order of one digest, /orders of several (at most a thousand)."""

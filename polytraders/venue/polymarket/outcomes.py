@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from math import isnan
 from typing import Any
 
 from polytraders.reasons import Code
@@ -85,6 +86,7 @@ _REFUSALS: tuple[tuple[str, Code], ...] = (
     ("version_mismatch", Code.EXEC_PROTOCOL_UNSUPPORTED),
     ("invalid order payload", Code.EXEC_BAD_ENVELOPE),
     ("invalid payload", Code.EXEC_BAD_ENVELOPE),
+    ("invalid side", Code.EXEC_BAD_ENVELOPE),
 )
 """Words of the venue's refusals (small letters) -> reason."""
 
@@ -104,9 +106,10 @@ def _words(body: Any) -> str:
 def _wait(headers: dict[str, str], body: Any, otherwise: float) -> float:
     told = headers.get("Retry-After") or (body.get("retry_after_seconds") if isinstance(body, dict) else None)
     try:
-        return min(max(float(told), 0.0), 300.0) if told is not None else otherwise
+        wait = float(told) if told is not None else otherwise
     except (TypeError, ValueError):
         return otherwise
+    return otherwise if isnan(wait) else min(max(wait, 0.0), 300.0)
 
 
 def of_status(status: int, body: Any, headers: dict[str, str]) -> Outcome | None:

@@ -130,6 +130,8 @@ class PolymarketPort:
             delays=options.reconnect,
         )
         self.beats = Heartbeat(self.client, interval=options.heartbeat_every)
+        self.stopped: Callable[[int], Code | None] = lambda market: None
+        self.under_way: set[str] = set()
         self.blocked = False  # the geoblock page said no, or nothing, since the start: orders are denied
         self._emit: Emit = lambda news: None
         self._keys: dict[int, str] = {}  # order id -> digest, from `prepare` on
@@ -381,13 +383,34 @@ class PolymarketPort:
 
     async def _post(self, batch: list[tuple[Tracked, bytes]]) -> None:
         """Send up to fifteen orders in one request and take in what the answer proves of each."""
-        try:
-            answer = await self.client.post_orders([sent for _, sent in batch], self.options.patience)
-        except asyncio.CancelledError:
-            for order, _ in batch:  # whoever gave up waiting has not taken the request back
-                self.tracker.unknown(order.key, "the sender was cancelled")
+        keys: set[str] = set()
+
+        def leaves() -> bool:
+            if any(self.stopped(order.market) is not None for order, _ in batch):
+                return False
+            keys.update(order.key for order, _ in batch)
+            self.under_way |= keys
+            return True
+
+        answer = None
+        while answer is None and not keys and (batch := self._let_go(batch)):
+            try:
+                answer = await self.client.post_orders([sent for _, sent in batch], self.options.patience, leaves)
+            except asyncio.CancelledError:
+                for order, _ in batch:
+                    if order.key in keys:  # whoever gave up waiting has not taken the request back
+                        self.tracker.unknown(order.key, "the sender was cancelled")
+                    else:
+                        self.tracker.withheld(order.key, Code.EXEC_NOT_SENT_STOPPING)
+                self.tracker.flush()
+                raise
+            finally:
+                self.under_way -= keys
+            if answer is None and all(self.stopped(order.market) is None for order, _ in batch):
+                break
+        if not batch:
             self.tracker.flush()
-            raise
+            return
         if answer is None:
             why = f"the request budget would hold it longer than {self.options.patience:g} s"
             for order, _ in batch:
@@ -402,6 +425,17 @@ class PolymarketPort:
             for (order, _), entry in zip(batch, entries, strict=True):
                 self._judge_entry(order, entry)
         self.tracker.flush()
+
+    def _let_go(self, batch: list[tuple[Tracked, bytes]]) -> list[tuple[Tracked, bytes]]:
+        """Those that may still leave; the others are told not to have been sent."""
+        kept = []
+        for order, sent in batch:
+            code = self.stopped(order.market)
+            if code is None:
+                kept.append((order, sent))
+            else:
+                self.tracker.withheld(order.key, code)
+        return kept
 
     def _judge_entry(self, order: Tracked, entry: Any) -> None:
         outcome = outcomes.of_entry(entry, order.side if order.taking else -1)

@@ -94,6 +94,9 @@ async def compare(client: Client, tracker: Tracker, since: int) -> Findings:
     if problem is not None:
         found.whole, found.problem = False, problem.problem or f"HTTP {problem.status}: {problem.body}"
         return found
+    if not all(isinstance(said.get("id"), str) for said in listed):  # of what is it not the list then?
+        found.whole, found.problem = False, "/data/orders: an order without an id"
+        return found
     found.open_listed, found.trades_listed = len(listed), len(trades)
     for said in sorted(trades, key=lambda t: venue_time(t.get("match_time"))):
         tracker.hear_trade(said)

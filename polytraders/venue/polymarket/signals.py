@@ -165,7 +165,8 @@ class SignalStream:
                 while True:
                     left = self.patience.silent - (time.monotonic() - heard)
                     try:
-                        raw = await asyncio.wait_for(socket.recv(decode=False), max(left, 0.001))
+                        async with asyncio.timeout(max(left, 0.001)):
+                            raw = await socket.recv(decode=False)
                     except TimeoutError:
                         raise _Silent from None
                     if left <= 0:

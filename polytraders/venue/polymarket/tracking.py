@@ -9,13 +9,15 @@ Invariants
         FILL_VOIDED, or FILL_CONFIRMED alone; a trade first heard of as failed books nothing
     T3  CANCEL is told only when every trade that the venue counts for the order has been: no fill comes behind it
     T4  the rows of an order do not depend on the order in which its facts came, but for their own
+    T5  what cannot be is not booked: a fill beyond the order's size or its price, of nothing, or at no price. It is
+        counted (`doubted`), told in the news' note, and the order is looked up
 
 Pure but for the clock handed in. The same facts again change nothing.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -26,12 +28,14 @@ import numpy as np
 from polytraders.engine.fees import MICRO_PER_FEE_UNIT, fee_nano, fee_units, taker_fee
 from polytraders.reasons import Code
 from polytraders.rows import EVENT, ActionKind, EventKind, Flag, OrderType, Outcome, Side
-from polytraders.units import NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
+from polytraders.units import CENT_SHARE, NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
 from polytraders.venue.polymarket.outcomes import end_of
 from polytraders.venue.port import Known, News, Trade
 
 FORGOTTEN = 100_000
 """Keys of finished orders that are remembered, so that a late duplicate is not taken for a stranger's."""
+MONEY_GRAIN = CENT_SHARE * ONE
+"""micro-pUSD x ONE by which the shares of a buy that is named by its money may be rounded: a hundredth of a pUSD."""
 TAKING = (OrderType.FOK, OrderType.FAK)
 _SETTLED = ("CONFIRMED", "FAILED")
 
@@ -129,6 +133,7 @@ class Tracker:
         self.by_id: dict[int, Tracked] = {}
         self.forgotten: OrderedDict[str, None] = OrderedDict()
         self.given_up: dict[str, Tracked] = {}
+        self.doubted: Counter[str] = Counter()  # fills that cannot be, by why
         self.strays: list[str] = []  # keys of orders that must be cancelled: given up for lost, and there after all
         self.wake: Callable[[], None] = lambda: None
         self._rows: list[tuple[np.ndarray, str]] = []
@@ -206,6 +211,14 @@ class Tracker:
             self._note.setdefault("refused", {})[key] = text
         self._tell(order, EventKind.ORDER_REJECT, size=code)
         self._forget(order)
+
+    def withheld(self, key: str, code: int) -> None:
+        """It was not sent after all, by our own decision: no error of anybody."""
+        order = self.orders.get(key)
+        if order is not None and order.phase == Phase.SENDING:
+            order.phase = Phase.OVER
+            self._tell(order, EventKind.CANCEL, size=int(code))
+            self._forget(order)
 
     def unknown(self, key: str, text: str = "") -> None:
         """The request ended without proof: ask the venue for the digest."""
@@ -303,6 +316,11 @@ class Tracker:
         for number, leg in enumerate(legs):
             key = trade_key(name, order.key, number)
             fill = order.fills.get(key)
+            if (fill is None or fill.size == 0) and (why := self._cannot_be(order, leg, fresh=fill is None)):
+                self.doubted[why] += 1
+                self._note.setdefault("doubted", {})[key] = why
+                self._look(order, self.patience)
+                return
             if fill is None:
                 fill = order.fills[key] = self._new_fill(order, leg, status, ts)
                 order.seen += leg.size
@@ -323,6 +341,26 @@ class Tracker:
         self._conclude(order)
         if order.phase == Phase.OVER and order.settled:
             self._forget(order)
+
+    @staticmethod
+    def _cannot_be(order: Tracked, leg: Leg, fresh: bool) -> str:
+        """Why a fill cannot be one of this order; "" when it can. A price may be off by the pip it was rounded to, and
+        an order that buys by its money finds more shares below its price. T5."""
+        if leg.size <= 0:
+            return "no size"
+        if not 0 < leg.price < ONE:
+            return "no price"
+        buying = order.side == Side.BUY
+        if (leg.price > order.price + 1) if buying else (leg.price < order.price - 1):
+            return "beyond its price"
+        if not fresh:  # a former process has booked it
+            return ""
+        held = [fill for fill in order.fills.values() if fill.told and fill.status != "FAILED"]
+        if buying and order.taking:
+            money = leg.price * leg.size + sum(fill.price * fill.size for fill in held)
+            return "beyond its money" if money > order.price * order.size + MONEY_GRAIN else ""
+        failed = sum(fill.size for fill in order.fills.values() if fill.told and fill.status == "FAILED")
+        return "beyond its size" if order.told - failed + leg.size > order.size else ""
 
     def _new_fill(self, order: Tracked, leg: Leg, status: str, ts: int) -> Fill:
         fee = 0

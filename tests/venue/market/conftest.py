@@ -11,7 +11,8 @@ pytest.importorskip("aiohttp", reason="the venue extra is not installed")
 pytest.importorskip("websockets", reason="the venue extra is not installed")
 
 from served import Served, serve
-from watching import Watcher, listed
+
+from bench.faults_market import Watcher, listed
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ import random
 from dataclasses import replace
 
 import pytest
-from watching import QUICK, listed, trade_on
 
+from bench.faults_market import QUICK, listed, trade_on
 from polytraders.rows import EventKind, Flag
 
 K = EventKind

@@ -1,86 +1,31 @@
 """What can go wrong on the way of market data, switched on while the books move: they are the venue's at the end.
 
-With POLYTRADERS_FAULTS=file the times are written there: from the fault to the market's being down, from the fault's
-end to the venue's own book again.
+The campaign is `bench.faults_market`; the long one of it is what BENCHMARKS.md shows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import random
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-from watching import QUICK, trade_on
 
+from bench import faults_market as campaign
 from polytraders.rows import EventKind
 
 K = EventKind
-RESULTS: dict[str, dict[str, Any]] = {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _written() -> Iterator[None]:
-    yield
-    if (path := os.environ.get("POLYTRADERS_FAULTS")) and RESULTS:
-        Path(path).write_text(json.dumps(RESULTS, indent=1) + "\n")
-
-
-@contextlib.asynccontextmanager
-async def trading(calm, slug, seed):
-    """Somebody changes the book all the time."""
-    task = asyncio.create_task(trade_on(calm, slug, 10**6, random.Random(seed), 0.004))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(true, timeout=60.0):
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < timeout, "it did not come to that"
-        await asyncio.sleep(0.005)
-    return time.monotonic() - began
-
-
-async def suffer(watch, calm, fault, *, seconds=1.0, down=True, options=None, **switch):
-    """A fault while the book moves; returns the watcher after its book is the venue's again."""
-    slug = f"fault-{fault}"
-    watcher = await watch(slug, **(options or {}))
-    async with watcher.stream as stream:
-        assert await stream.all_up(90)
-        async with trading(calm, slug, len(fault)):
-            await asyncio.sleep(0.2)
-            await asyncio.to_thread(calm.admin, f"/faults/{fault}", **switch)
-            detected = await until(lambda: not stream.up()) if down else None
-            await asyncio.sleep(seconds)
-            await asyncio.to_thread(calm.admin, "/faults", "DELETE")
-            cleared = time.monotonic()
-            back = await until(stream.up)
-        await watcher.settled()
-        whole = time.monotonic() - cleared
-    RESULTS[fault] = {
-        "detected_s": None if detected is None else round(detected, 3),
-        "up_again_s": round(back, 3),
-        "book_equal_s": round(whole, 3),
-        "why": {code: n for code, n in stream.counts.items() if code.startswith("INTEL_")},
-        "patience": {"quiet": QUICK.quiet, "compare": QUICK.compare, "disagree": QUICK.disagree},
-    }
-    return watcher
+KNOWN = {trouble.name: trouble for trouble in campaign.TROUBLES}
 
 
 def run(work):
-    return asyncio.run(asyncio.wait_for(work, 300))
+    report = asyncio.run(asyncio.wait_for(work, 300))
+    assert not report.wrong, report.wrong
+    return report
+
+
+def suffer(calm, name, seconds=1.0):
+    """A fault while the book moves; its report, after its book is the venue's again."""
+    return run(campaign.under(calm, KNOWN[name], seconds, 7))
 
 
 def downs(watcher):
@@ -88,8 +33,8 @@ def downs(watcher):
     return [note["code"] for note in watcher.notes if note["event_type"] == "feed_down"][1:-1]
 
 
-def test_a_socket_that_answers_pings_and_says_nothing_else_is_found_out(watch, calm):
-    watcher = run(suffer(watch, calm, "silence"))
+def test_a_socket_that_answers_pings_and_says_nothing_else_is_found_out(calm):
+    watcher = suffer(calm, "market silence").watcher
     assert downs(watcher)[0] == "INTEL_FEED_SILENT"
     rows = watcher.rows()
     first_up = list(rows["kind"]).index(K.FEED_UP)
@@ -99,108 +44,84 @@ def test_a_socket_that_answers_pings_and_says_nothing_else_is_found_out(watch, c
     assert set(rows["kind"][down + 2 : again]) == {K.LEVEL}
 
 
-def test_a_connection_that_is_cut_is_made_again(watch, calm):
-    watcher = run(suffer(watch, calm, "drop_socket", seconds=0.5, rate=200_000))
+def test_a_connection_that_is_cut_is_made_again(calm):
+    watcher = suffer(calm, "market sockets", 0.5).watcher
     assert set(downs(watcher)) <= {"INTEL_FEED_DISCONNECTED", "INTEL_BOOK_DISAGREES"}
     assert watcher.stream.counts["connections_lost"] >= 1
 
 
-def test_events_that_are_lost_are_missed(watch, calm):
-    watcher = run(suffer(watch, calm, "market_loss", rate=300_000, seconds=2.0))
+def test_events_that_are_lost_are_missed(calm):
+    watcher = suffer(calm, "market_loss", 2.0).watcher
     assert set(downs(watcher)) & {"INTEL_BOOK_DISAGREES", "INTEL_FEED_SILENT"}
 
 
-def test_a_lost_event_deep_in_the_book_is_found_by_the_compare_with_rest(watch, calm):
-    async def work():
-        watcher = await watch("deep-loss", patience=replace(QUICK, quiet=60.0, silent=120.0))
-        async with watcher.stream as stream:
-            assert await stream.all_up(90)
-            calm.admin("/faults/market_loss")
-            calm.admin("/markets/deep-loss/level", side="BUY", price="0.10", size="77")
-            calm.admin("/faults", "DELETE")
-            took = await until(lambda: stream.book(0)[0].get(1000) == 77_000_000)
-            await watcher.settled()
-        RESULTS["one event lost, deep in the book"] = {"book_equal_s": round(took, 3)}
-        return watcher
-
-    watcher = run(work())
+def test_a_lost_event_deep_in_the_book_is_found_by_the_compare_with_rest(calm):
+    watcher = run(campaign.deep_loss(calm, 7)).watcher
     assert downs(watcher) == ["INTEL_BOOK_DISAGREES"]
     assert watcher.stream.counts["books_wrong"] == 1
 
 
-def test_events_told_twice_change_nothing(watch, calm):
-    watcher = run(suffer(watch, calm, "market_duplicate", down=False, rate=500_000))
+def test_events_told_twice_change_nothing(calm):
+    watcher = suffer(calm, "market_duplicate").watcher
     assert downs(watcher) == []
     assert watcher.stream.counts["duplicate"] > 0
 
 
-def test_events_in_a_wrong_order_end_in_the_right_book(watch, calm):
-    watcher = run(suffer(watch, calm, "market_reorder", down=False, seconds=3.0, rate=300_000, value=30))
+def test_events_in_a_wrong_order_end_in_the_right_book(calm):
+    watcher = suffer(calm, "market_reorder", 3.0).watcher
     assert watcher.stream.counts["venue_time_backward"] > 0
     assert set(downs(watcher)) <= {"INTEL_BOOK_DISAGREES", "INTEL_FEED_SILENT"}
 
 
-def test_a_wrong_tick_over_rest_is_corrected_by_the_stream(watch, calm):
-    async def work():
-        calm.market("wrong-tick")
-        calm.admin("/faults/wrong_tick", value=10)
-        watcher = await watch("wrong-tick")
-        assert watcher.infos[0].tick == 10  # what REST told
-        async with watcher.stream as stream:
-            assert await stream.all_up(90)
-            await watcher.settled()
-            await until(lambda: K.TICK_SIZE in watcher.rows()["kind"])
-            await asyncio.sleep(1.2)  # compares with REST go on
-            assert stream.up()
-        return watcher
-
-    watcher = run(work())
+def test_a_wrong_tick_over_rest_is_corrected_by_the_stream(calm):
+    watcher = run(campaign.wrong_tick(calm, 7)).watcher
     rows = watcher.rows()
     ticks = rows[rows["kind"] == K.TICK_SIZE]
     assert [(int(r["price"]), int(r["aux"])) for r in ticks] == [(100, 10)]
     assert list(rows["kind"]).index(K.TICK_SIZE) < list(rows["kind"]).index(K.FEED_UP)
     assert downs(watcher) == []
-    RESULTS["wrong_tick"] = {"detected_s": 0.0, "what": "TICK_SIZE row before the first FEED_UP"}
 
 
-@pytest.mark.parametrize("skew", [-3_600_000, 90_000])
-def test_a_clock_that_goes_wrong_does_not_matter_to_the_books(watch, calm, skew):
-    watcher = run(suffer(watch, calm, "clock_skew", down=False, value=skew))
-    assert downs(watcher) == []
+@pytest.mark.parametrize("name", ["market clock behind", "market clock ahead"])
+def test_a_clock_that_goes_wrong_does_not_matter_to_the_books(calm, name):
+    assert downs(suffer(calm, name).watcher) == []
 
 
-def test_rest_that_fails_is_no_reason_to_stop_while_data_comes(watch, calm):
-    watcher = run(suffer(watch, calm, "error_before", down=False, value=503, seconds=1.5))
+def test_rest_that_fails_is_no_reason_to_stop_while_data_comes(calm):
+    watcher = suffer(calm, "market REST", 1.5).watcher
     assert downs(watcher) == []
     assert watcher.stream.counts["INTEL_VENUE_UNREACHABLE"] > 0
 
 
-def test_silence_that_rest_cannot_explain_takes_the_market_down(watch, calm):
-    async def work():
-        watcher = await watch("dark", patience=replace(QUICK, silent=1.0))
-        async with watcher.stream as stream:
-            assert await stream.all_up(90)
-            calm.admin("/faults/error_before", value=503)
-            calm.admin("/faults/silence")
-            detected = await until(lambda: not stream.up())
-            calm.admin("/faults", "DELETE")
-            await watcher.settled()
-        RESULTS["silence, and REST fails"] = {"detected_s": round(detected, 3), "patience": {"silent": 1.0}}
-        return watcher
+def test_silence_that_rest_cannot_explain_takes_the_market_down(calm):
+    assert downs(run(campaign.dark(calm, 7)).watcher)[0] == "INTEL_FEED_SILENT"
 
-    assert downs(run(work()))[0] == "INTEL_FEED_SILENT"
+
+def test_the_campaign_finds_a_stream_that_does_not_look(calm):
+    """Without limits the lost events stay lost, and the report says so."""
+    blind = campaign.Patience(**{name: 3_600.0 for name in campaign.Patience.__dataclass_fields__})
+    trouble = replace(KNOWN["market_loss"], down=False, patience=replace(blind, ping=0.2, snapshot=1.0, backoff=0.05))
+    report = asyncio.run(campaign.under(calm, trouble, 1.0, 8, settle=3.0))
+    assert report.wrong
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 4))
+def test_every_fault_of_the_market_channel_for_long(calm, seed):
+    for report in asyncio.run(campaign.campaign(calm, 20.0, seed)):
+        assert not report.wrong, (report.name, report.wrong)
 
 
 def test_a_quiet_market_stays_up_by_the_proof_of_rest(watch, calm):
     async def work():
-        watcher = await watch("quiet", patience=replace(QUICK, silent=1.0))
+        watcher = await watch("quiet", patience=replace(campaign.QUICK, silent=1.0))
         async with watcher.stream as stream:
             assert await stream.all_up(90)
             await asyncio.sleep(2.5)
             assert stream.up()
             return watcher, watcher.rows()
 
-    watcher, rows = run(work())
+    watcher, rows = asyncio.run(asyncio.wait_for(work(), 300))
     assert downs(watcher) == []
     confirmed = rows[list(rows["kind"]).index(K.FEED_UP) + 1 :]
     assert len(confirmed) >= 3

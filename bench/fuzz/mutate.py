@@ -30,6 +30,11 @@ def mutated(frame: Any, dice: random.Random) -> bytes:
     return bytes(data)
 
 
+def _odd(dice: random.Random) -> Any:
+    """One of the odd values; a copy, for the next change may be made inside of it."""
+    return deepcopy(dice.choice(ODD))
+
+
 def _text(whole: Any) -> str:
     return json.dumps(whole, separators=(",", ":"))
 
@@ -47,11 +52,11 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 def _value(whole: Any, dice: random.Random) -> Any:
     places = _places(whole)
     if not places or dice.random() < 0.03:
-        return dice.choice((*ODD, [whole], [whole, whole], [whole, None], {"event_type": whole}, _text(whole)))
+        return dice.choice((_odd(dice), [whole], [whole, whole], [whole, None], {"event_type": whole}, _text(whole)))
     container, key = dice.choice(places)
     what = dice.random()
     if what < 0.35:
-        container[key] = dice.choice(ODD)
+        container[key] = _odd(dice)
     elif what < 0.5:
         del container[key]
     elif what < 0.6 and isinstance(container, dict):
@@ -66,7 +71,7 @@ def _value(whole: Any, dice: random.Random) -> Any:
         at = dice.randrange(len(text))
         container[key] = text[:at] + dice.choice(("", "0", "9", ".", "-", "e", "a", text[at] * 2)) + text[at + 1 :]
     else:
-        container[dice.choice(("extra", "price", "event_type", "bids", "timestamp"))] = dice.choice(ODD)
+        container[dice.choice(("extra", "price", "event_type", "bids", "timestamp"))] = _odd(dice)
     return whole
 
 
