@@ -106,6 +106,10 @@ class Refresh:
         flags = self.list_rows(now)
         if len(flags):
             changed = {self.infos[m].slug: int(size) for m, size in zip(flags["market"], flags["size"], strict=True)}
+            after = [int(bits) for bits in self.runner.step.state.markets["flags"]]
+            for market, bits in zip(flags["market"], flags["size"], strict=True):
+                after[market] = int(bits)
+            self.runner.vetted(after)
             self.runner.put("list", flags, note={"flags": changed})
         gate, problems = asyncio.Semaphore(AT_ONCE), []
 

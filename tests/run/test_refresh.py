@@ -14,6 +14,7 @@ import pytest
 from polytraders.config import load_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.rows import EventKind, Flag, Listed, Status
+from polytraders.run.bounds import Bounds
 from polytraders.run.refresh import Refresh
 from polytraders.venue.refusal import Refused
 
@@ -43,6 +44,8 @@ class Run:
         self.step = SimpleNamespace(state=SimpleNamespace(markets=markets))
         self.puts: list[tuple[str, np.ndarray, Any]] = []
         self.incidents: list[Any] = []
+        self.vetted = lambda flags: self.bounds.vetted(flags)
+        self.bounds = Bounds(infos)
         self.said: dict[str, Any] = {info.condition_id: told(info) for info in infos}
         chosen = load_settings().with_overrides(settings)
         self.refresh = Refresh(self, SimpleNamespace(rest="http://v"), infos, chosen, self.ask)  # type: ignore[arg-type]
@@ -189,6 +192,9 @@ def test_a_market_that_is_banned_meanwhile_and_a_list_that_cannot_be_read(tmp_pa
     path.write_text("banned rain\n", encoding="utf-8")
     run.once()
     assert run.markets["flags"].tolist() == [1 << 40 | Listed.BANNED, 0]
+    run.put("desk", run.bounds.scope({OTHER.condition_id}))
+    assert run.markets["flags"].tolist() == [1 << 40 | Listed.BANNED | Listed.OUT_OF_SCOPE, 0], "a scope lifts no ban"
+    run.put("desk", run.bounds.scope(None))
     path.unlink()
     run.once()
     assert all(flags & Listed.UNVETTED for flags in run.markets["flags"].tolist())

@@ -100,6 +100,7 @@ class Client:
         self.offset = 0  # ns, the venue's clock less ours
         self.asked = 0
         self.silent = 0
+        self.failed = 0  # answers that say the fault is the venue's own
         self.last_answer = 0  # ns
         self.trips: deque[Trip] = deque(maxlen=TRIPS)
         self._session: aiohttp.ClientSession | None = None
@@ -172,6 +173,7 @@ class Client:
         self._remember(method, bucket or path, answer, time.perf_counter_ns() - began)
         if answer.status > 0:
             self.last_answer = self.clock()
+            self.failed += answer.status >= 500
             said = of_status(answer.status, answer.body, answer.headers)
             self.budget.heard(method, bucket or path, answer.status, answer.headers, said.wait if said else 0.0)
         else:
