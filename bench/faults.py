@@ -32,11 +32,12 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.config import DEMO_BUILDER_CODE
+from polytraders.config import DEMO_BUILDER_CODE, build_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, POST_ONLY, ActionKind, EventKind, OrderType, Outcome, Side
 from polytraders.units import MICRO, ONE, price_text
+from polytraders.venue.keeper import engage
 from polytraders.venue.orders import Key, account
 from polytraders.venue.polymarket.port import Options, PolymarketPort
 from polytraders.venue.polymarket.tracking import Phase
@@ -44,6 +45,10 @@ from polytraders.venue.port import News
 from polytraders.venue.visit import Address, credentials_for
 
 CASH = 100_000 * MICRO
+GUARDED = build_settings({}, "bench").with_overrides(
+    {"sec.wallet_funding_guard.mode": "shadow", "sec.sessionkeymanager.max_calls_per_session": "100000"}
+)
+"""The faults are the venue's to answer: a wallet that is read late would refuse before they are met."""
 FEE_UNIT = 10
 """micro-pUSD. The venue rounds the fee of a whole match once and does not tell how it divides it: where the chain
 refuses one of the match's fills, its part may be one unit more or less than ours."""
@@ -259,7 +264,8 @@ class Campaign:
         credentials = await credentials_for(where, key)
         await self.venue.turn(f"/accounts/{key.address}", tier="elite")
         owner = account(key.address, 0, where.chain_id)
-        self.port = PolymarketPort(where, [market], key, credentials, owner, DEMO_BUILDER_CODE, self.options)
+        guard = engage(key, owner, GUARDED, "bench", now=time.time_ns(), chain=False)
+        self.port = PolymarketPort(where, [market], guard, credentials, DEMO_BUILDER_CODE, self.options)
         await self.port.start(self.books.hear)
         return self
 

@@ -34,6 +34,8 @@ CONDITION = "0x" + "5a" * 32
 YES, NO = str(7**80), str(11**70)
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # account 0 of every local test chain
 
+UNREAD = {"sec.wallet_funding_guard.mode": "shadow", "sec.sessionkeymanager.max_calls_per_session": "1000000"}
+"""There is no wallet to read: the guard checks and is not refused for that."""
 GIVES_WAY = {"exec.queuewarden.mode": "shadow"}
 """It decides and is not obeyed: in a market without trades it would give up every place in the queue."""
 
@@ -120,6 +122,7 @@ class Trader:
         from polytraders.engine.setup import new_state
         from polytraders.run.pipeline import build_pipeline
         from polytraders.units import MICRO
+        from polytraders.venue.keeper import engage
         from polytraders.venue.orders import POLYGON, Credentials, Key, account
         from polytraders.venue.polymarket.port import PolymarketPort
         from polytraders.venue.visit import Address
@@ -134,10 +137,13 @@ class Trader:
         state = new_state([market], pipeline, cash=10**12, interval=0, sample_interval=10**9)
         self.step = Step(state, pipeline, [market])
         key = Key(KEY)
+        guard = engage(
+            key, account(key.address, 0, POLYGON), settings.with_overrides(UNREAD), "strat.maker_tight",
+            now=time.time_ns(), chain=False,
+        )  # fmt: skip
         hosts = Address("http://127.0.0.1:9", "local", "", "", "")
         self.port = PolymarketPort(
-            hosts, [market], key, Credentials("key", "c2VjcmV0", "phrase"), account(key.address, 0, POLYGON),
-            DEMO_BUILDER_CODE,
+            hosts, [market], guard, Credentials("key", "c2VjcmV0", "phrase"), DEMO_BUILDER_CODE
         )  # fmt: skip
         self.key, self.message = key, Message
         self.normaliser = Normaliser(Registry([]), gap=2**62, keep=False)

@@ -286,6 +286,7 @@ class Live(Part):
     snapshot_events: int = Field(50_000, ge=100, le=10**9, description="events between two snapshots of the state")
     snapshot_s: int = Field(60, ge=1, le=86_400, description="s between two snapshots at most")
     reconcile_s: int = Field(30, ge=1, le=3_600, description="s between two compares with the venue's lists")
+    refresh_s: int = Field(60, ge=5, le=3_600, description="s between two looks at the markets' rules and the list")
     wallet: Literal["eoa", "proxy", "safe", "deposit_wallet"] = Field(
         "eoa", description="what the key trades with: itself, or the wallet that belongs to it"
     )
@@ -328,9 +329,15 @@ class BotConfig:
     mode: BotMode
     values: dict[str, str]  # every parameter as canonical decimal text, in the order of the spec
     warned: tuple[str, ...] = ()  # parameters beyond their warning: the runtime stamps WARN on every decision
+    live_mode: BotMode | None = None  # in live runs, sending or dry; None = the same as everywhere
+
+    def mode_in(self, run_mode: str) -> BotMode:
+        """The mode in a run of this kind: backtest, shadow, paper or live."""
+        return self.live_mode if run_mode == "live" and self.live_mode is not None else self.mode
 
     def as_dict(self) -> dict[str, Any]:
-        return {"mode": str(self.mode), "values": dict(self.values)}
+        live = {} if self.live_mode is None else {"live_mode": str(self.live_mode)}
+        return {"mode": str(self.mode), **live, "values": dict(self.values)}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -473,22 +480,32 @@ def _load_spec(section: str, where: str) -> BotSpec:
         ) from None
 
 
+LIVE_MODE = "live_mode"
+"""Key of a bot's section: its mode in live runs, where it is another one than in studies."""
+
+
 def _build_bot(spec: BotSpec, block: Block) -> BotConfig:
     entries = dict(block.entries)
-    mode = spec.default_mode
-    if (said := entries.pop("mode", None)) is not None:
-        if said.text not in spec.modes:
-            raise ConfigError(
-                f"[{spec.bot_id}] mode = {said.text!r} is refused",
-                where=said.where,
-                rule="one of " + ", ".join(spec.modes),
-                mend=_nearest(said.text, [str(m) for m in spec.modes], f"its spec says {spec.default_mode}"),
-            )
-        mode = BotMode(said.text)
+    mode = _mode(spec, "mode", entries) or spec.default_mode
+    live_mode = _mode(spec, LIVE_MODE, entries)
     values = {key: entry.text for key, entry in entries.items()}
     places = {key: entry.where for key, entry in entries.items()}
     warned = spec.check(values, places)
-    return BotConfig(spec.bot_id, mode, spec.resolve(values), tuple(warned))
+    return BotConfig(spec.bot_id, mode, spec.resolve(values), tuple(warned), live_mode)
+
+
+def _mode(spec: BotSpec, key: str, entries: dict[str, Entry]) -> BotMode | None:
+    """The mode that a section says under this key, which is taken out; None when it does not stand there."""
+    if (said := entries.pop(key, None)) is None:
+        return None
+    if said.text not in spec.modes:
+        raise ConfigError(
+            f"[{spec.bot_id}] {key} = {said.text!r} is refused",
+            where=said.where,
+            rule="one of " + ", ".join(spec.modes),
+            mend=_nearest(said.text, [str(m) for m in spec.modes], f"its spec says {spec.default_mode}"),
+        )
+    return BotMode(said.text)
 
 
 @dataclass(frozen=True)
@@ -598,7 +615,8 @@ def settings_from(values: Mapping[str, Any], source: str) -> Settings:
     for name, entries in values.items():
         if name == "bots":
             for bot_id, bot in entries.items():
-                add(bot_id, {"mode": bot["mode"], **bot["values"]})
+                modes = {key: bot[key] for key in ("mode", LIVE_MODE) if key in bot}
+                add(bot_id, {**modes, **bot["values"]})
         elif name == "venue":
             for part, inner in entries.items():
                 add(f"venue.{part}", inner)
@@ -619,6 +637,9 @@ NOT_IN_STUDIES = frozenset(
     }
 )
 """Bots for live money: their defaults would throttle or refuse a study, or are a second look at what others decide."""
+
+FOR_LIVE = ("risk.ratelimitgovernor", "exec.order_amend_cancel_manager", "exec.pricebandvalidator")
+"""Those of them that a live run has: limits against faults that cost money."""
 
 
 def settings_path(path: str | Path | None = None) -> Path | None:
@@ -641,12 +662,14 @@ def load_settings(path: str | Path | None = None) -> Settings:
     """Read and check the configuration; see `settings_path` for which file.
 
     The packaged defaults are for studies: every part at its default, and every bot that has a module enforced at its
-    defaults, but for those of NOT_IN_STUDIES.
+    defaults, but for those of NOT_IN_STUDIES; of these live runs have those of FOR_LIVE.
     """
     chosen = settings_path(path)
     if chosen is None:
-        modes = {b: "off" if b in NOT_IN_STUDIES else "enforced" for b in KERNEL_BOTS}
-        return build_settings({b: Block(PACKAGED, {"mode": Entry(m, PACKAGED)}) for b, m in modes.items()}, PACKAGED)
+        modes = {b: {"mode": "off" if b in NOT_IN_STUDIES else "enforced"} for b in KERNEL_BOTS}
+        modes |= {b: modes[b] | {LIVE_MODE: "enforced"} for b in FOR_LIVE if b in modes}
+        blocks = {b: Block(PACKAGED, {k: Entry(m, PACKAGED) for k, m in said.items()}) for b, said in modes.items()}
+        return build_settings(blocks, PACKAGED)
     try:
         text = chosen.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

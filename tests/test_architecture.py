@@ -161,7 +161,7 @@ def test_what_decides_has_no_clock_no_chance_and_no_io(module: str):
 
 
 CHAIN = ("polytraders.venue.chain.nodes", "polytraders.venue.chain.wallet", "polytraders.venue.chain.fills")
-CHAIN += ("polytraders.venue.chain.sender",)
+CHAIN += ("polytraders.venue.chain.sender", "polytraders.venue.chain.gas")
 
 
 def test_web3_is_imported_where_the_chain_is_read_and_nowhere_else():

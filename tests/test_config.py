@@ -13,7 +13,7 @@ from test_bots import SPEC
 
 from polytraders import bots, config
 from polytraders.bots import KERNEL_BOTS, SERVICE_BOTS, Bot, BotMode, register, unregister
-from polytraders.config import DEMO_BUILDER_CODE, PARTS, home, key_rule, load_settings, parse_ini
+from polytraders.config import DEMO_BUILDER_CODE, PARTS, home, key_rule, load_settings, parse_ini, settings_from
 from polytraders.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -242,6 +242,26 @@ def test_the_packaged_defaults_throttle_no_study(tmp_path, monkeypatch):
     assert off == config.NOT_IN_STUDIES & set(KERNEL_BOTS)
 
 
+def test_the_packaged_defaults_give_a_live_run_what_protects_its_money(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    for bot_id in config.FOR_LIVE:
+        modes = [settings.bot(bot_id).mode_in(run_mode) for run_mode in ("backtest", "shadow", "paper", "live")]
+        assert modes == [BotMode.OFF, BotMode.OFF, BotMode.OFF, BotMode.ENFORCED]
+
+
+def test_a_bot_may_have_another_mode_in_live_runs(ini):
+    settings = ini("[risk.example_guard]\nmode = off\nlive_mode = enforced\n")
+    bot = settings.bot("risk.example_guard")
+    assert (bot.mode, bot.mode_in("backtest"), bot.mode_in("live")) == (BotMode.OFF, BotMode.OFF, BotMode.ENFORCED)
+    assert settings_from(settings.as_dict(), "again").bot("risk.example_guard") == bot
+    same = ini("[risk.example_guard]\nmode = shadow\n")
+    assert same.bot("risk.example_guard").mode_in("live") is BotMode.SHADOW
+    assert "live_mode" not in same.bot("risk.example_guard").as_dict()
+    error = refused(ini, "[risk.example_guard]\nmode = off\nlive_mode = enforce\n")
+    assert "live_mode = 'enforce'" in error.what and "enforced" in error.mend
+
+
 def test_home_is_the_variable_or_a_folder_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("POLYTRADERS_HOME", raising=False)
@@ -337,10 +357,12 @@ CHANGES = {
     "live.snapshot_events": "100",
     "live.snapshot_s": "5",
     "live.reconcile_s": "5",
+    "live.refresh_s": "5",
     "live.wallet": "safe",
     "live.stop_s": "5",
     "live.screened_on": "2026-11-01",
     "risk.example_guard.mode": "off",
+    "risk.example_guard.live_mode": "quarantine",
     "risk.example_guard.max_age_s": "4",
     "risk.example_guard.strict": "false",
 }

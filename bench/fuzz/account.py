@@ -18,10 +18,11 @@ import orjson
 
 from bench.fuzz.frames import ENV, START, info
 from bench.fuzz.mutate import ODD, mutated
-from polytraders.config import DEMO_BUILDER_CODE
+from polytraders.config import DEMO_BUILDER_CODE, build_settings
 from polytraders.reasons import Code
 from polytraders.rows import ACTION, EventKind, OrderType, Outcome, Side
 from polytraders.units import MICRO, ONE, price_text, size_text
+from polytraders.venue.keeper import engage
 from polytraders.venue.orders import Credentials, Key, account
 from polytraders.venue.orders import exchange as exchange_of
 from polytraders.venue.polymarket import preflight
@@ -253,6 +254,10 @@ def _retire(tracker: Tracker, truth: Truth) -> None:
             tracker._forget(order)
 
 
+WATCHED = build_settings({}, "fuzz").with_overrides(
+    {f"sec.{bot}.mode": "shadow" for bot in ("wallet_funding_guard", "walletpermissionguard", "sessionkeymanager")}
+)
+"""What the answers do to a port is tried here, not what its guard would keep from being sent."""
 HEADERS = ("Retry-After", "Poly-RateLimit-Remaining", "Poly-RateLimit-Reset", "Poly-RateLimit-Tier")
 STATUSES = (200, 200, 200, 200, 400, 401, 403, 404, 425, 429, 500, 503)
 
@@ -264,9 +269,9 @@ async def answers(number: int, seed: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     ledger, now = Ledger(), [START * 10**6]
     key = Key("0x" + "11" * 32)
+    guard = engage(key, account(key.address, 0, 137), WATCHED, "fuzz", now=now[0], chain=False)
     port = PolymarketPort(
-        ENV, [info(1)], key, Credentials("k", "c2VjcmV0", "p"), account(key.address, 0, 137), DEMO_BUILDER_CODE,
-        clock=lambda: now[0],
+        ENV, [info(1)], guard, Credentials("k", "c2VjcmV0", "p"), DEMO_BUILDER_CODE, clock=lambda: now[0]
     )  # fmt: skip
     port._emit = ledger.hear
     port.client.budget = Endless()

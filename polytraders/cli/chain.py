@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,13 +51,14 @@ def _open(
     """The wallet of the key in the environment, or of `owner`, which can only be looked at."""
     from polytraders.config import home, load_settings
     from polytraders.errors import UsageError
+    from polytraders.venue.chain import providers
     from polytraders.venue.orders import SignatureType, load_key
     from polytraders.venue.refusal import Refused
 
     if wallet.upper() not in SignatureType.__members__:
         rule = ", ".join(SignatureType.__members__)
         raise UsageError(f"there is no wallet type {wallet!r}", where="--wallet", rule=rule)
-    urls = list(rpc or filter(None, os.environ.get(RPC, "").replace(",", " ").split()))
+    urls = providers.urls(" ".join(rpc) if rpc else None)
     if len(urls) < 2:
         raise Refused(
             "SEC_RPC_QUORUM_LOST", f"{len(urls)} nodes of the chain are named", where="--rpc",

@@ -38,7 +38,13 @@ class Bounds:
     def __init__(self, infos: Sequence[MarketInfo], held: Iterable[int] | None = None):
         self.infos = tuple(infos)
         self.extra = [int(bits) for bits in held] if held is not None else [0] * len(self.infos)
+        self.listed = [int(info.flags) for info in self.infos]
+        """What lists and metadata say of each, as it was told last (F1)."""
         self.caps: tuple[Cap, ...] = ()
+
+    def vetted(self, flags: Iterable[int]) -> None:
+        """The lists were read again: the markets' flags as the step has them now."""
+        self.listed = [int(bits) & ~(Listed.OUT_OF_SCOPE | Listed.CAPPED) for bits in flags]
 
     def as_data(self) -> list[int]:
         """For the log."""
@@ -73,7 +79,7 @@ class Bounds:
     def _set(self, bit: Listed, on: Sequence[bool]) -> np.ndarray:
         after = [bits | bit if wanted else bits & ~bit for bits, wanted in zip(self.extra, on, strict=True)]
         before, self.extra = self.extra, [int(bits) for bits in after]
-        mine = [info.flags for info in self.infos]
+        mine = self.listed
         return flag_rows([a | b for a, b in zip(mine, before, strict=True)],
                          [a | b for a, b in zip(mine, self.extra, strict=True)], 0)  # fmt: skip
 

@@ -73,6 +73,8 @@ TRIGGERS = {
     Code.RISK_WALLET_SHORTFALL: "wallet_shortfall",
 }
 """Code of a latch -> trigger of the desk's switch; any other: api_errors."""
+BESIDE = ("guard", "brake", "services")
+"""What a run that sends tells of the bots beside its step: the guard's state, who holds opening back, last findings."""
 UNITS_OF = {Code.RISK_WALLET_SHORTFALL: "micro-pUSD", Code.RISK_FEED_LOST: "ns"}
 """Unit of what a latch measured; any other: ppm."""
 
@@ -132,6 +134,8 @@ class Control:
     def attach(self, runner: Runner) -> None:
         """Take part in a run. Before `Runner.run`."""
         self._runner = runner
+        runner.vetted = self.bounds.vetted
+        self.bounds.vetted(self.launched.step.state.markets["flags"])
         runner.observe = self.observe
         runner.tripped = self._tripped
         self._bind()
@@ -482,6 +486,7 @@ class Control:
         for name, inside in zip(topics["markets"], self.bounds.in_scope, strict=True):
             topics["markets"][name]["in_scope"] = inside
         document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
+        document |= {key: health[key] for key in BESIDE if key in health}
         kept = "halted" if runner.halted else "stopping" if health["stopping"] else "running"
         return {"now": now, "state": kept, "document": document, "quotes": quotes, "topics": topics}
 

@@ -78,7 +78,8 @@ def begin(
     flatten.check(settings)
     if not infos:
         raise UsageError("the run has no markets", rule="at least one market", mend="name some with --market")
-    pipeline, bots = build_pipeline(settings, strategy, wallet=mode == "live" and not settings.live.dry_run)
+    sends = mode == "live" and not settings.live.dry_run
+    pipeline, bots = build_pipeline(settings, strategy, run_mode=mode, wallet=sends)
     run_id = run_id or new_run_id()
     folder = folder or runs_root() / run_id
     manifest = make_manifest(

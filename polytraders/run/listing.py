@@ -124,9 +124,13 @@ def flag_rows(before: Sequence[int], after: Sequence[int], now: int) -> np.ndarr
 
 
 def vet_again(infos: Sequence[MarketInfo], before: Sequence[int], path: str | Path, now: int) -> np.ndarray:
-    """EVENT[k]: the list read again while a run goes on. A list that cannot be read makes every market unvetted."""
+    """EVENT[k]: the list read again while a run goes on. A list that cannot be read makes every market unvetted.
+
+    Bits that no list sets stay as they are."""
     try:
         lines = read_list(path)
     except ConfigError:
         return flag_rows(before, [flags | Listed.UNVETTED for flags in before], now)
-    return flag_rows(before, [flags_of(info, lines) for info in infos], now)
+    lists = sum(WORDS.values()) | Listed.UNVETTED
+    after = [flags_of(info, lines) | (old & ~lists) for info, old in zip(infos, before, strict=True)]
+    return flag_rows(before, after, now)

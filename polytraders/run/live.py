@@ -141,6 +141,14 @@ class Runner:
         self.orders, self.notes = orders or Orders(), notes if notes is not None else {}
         self.tripped: Callable[[str], None] = lambda why: None
         """Told when the runner itself arms the kill switch, on the loop."""
+        self.halting: Callable[[bool], None] = lambda halted: None
+        """Told when trading is halted and when it goes on, on the loop."""
+        self.vetted: Callable[[list[int]], None] = lambda flags: None
+        """Told the markets' flags when the desk's list was read again and says something else."""
+        self.brake: Any = None
+        """The run's `run.brake.Brake`, once somebody needs it."""
+        self.watchers: list[Callable[[np.ndarray, np.ndarray, np.ndarray], None]] = []
+        """Called as `observe` is, after it."""
         self.resident = port if isinstance(port, Resident) else None
         self.supervisor = Supervisor(self._down)
         self.outbox = Outbox(port, self._deny) if port is not None else None
@@ -155,6 +163,7 @@ class Runner:
         self.dropped = 0
         self.started = 0
         self._feeds, self._extra = feeds, []
+        self._healths: dict[str, Callable[[], Any]] = {}
         self._inbox: deque[Arrival] = deque()
         self._arrived = asyncio.Event()
         self._stop = asyncio.Event()
@@ -219,6 +228,10 @@ class Runner:
     def add_task(self, name: str, work: Callable[[], Awaitable[Any]], critical: bool = False) -> None:
         """One more supervised task of the run (mailbox, status). Before `run`."""
         self._extra.append((name, work, critical))
+
+    def add_health(self, name: str, state: Callable[[], Any]) -> None:
+        """One more part of `health`, asked whenever somebody looks."""
+        self._healths[name] = state
 
     # -- the run
 
@@ -435,6 +448,8 @@ class Runner:
         self._look_at_halt()
         if self.observe is not None:
             self.observe(rows, decisions, actions)
+        for watch in self.watchers:
+            watch(rows, decisions, actions)
 
     def _prepare(self, actions: np.ndarray) -> list[Request]:
         """Requests for the actions; those that are not to be sent are denied instead."""
@@ -520,6 +535,7 @@ class Runner:
         if halted == self._halted:
             return
         self._halted = halted
+        self.halting(halted)
         if self.outbox is None:
             return
         if halted:
@@ -674,4 +690,5 @@ class Runner:
             "venue": self.port.health() if self.port is not None else {},
             "reconciled": self._reconciled,
             "incidents": list(self.incidents)[-20:],
+            **{name: state() for name, state in self._healths.items()},
         }

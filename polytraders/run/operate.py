@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from polytraders.config import home
 from polytraders.contracts import Actor
 from polytraders.errors import UsageError
+from polytraders.run import guarding, refresh
 from polytraders.run.binding import Bound, bind, rebind, unbind
 from polytraders.run.flatten import Flatten
 from polytraders.run.launch import Launched, begin, resume
@@ -74,18 +75,6 @@ def confirm(settings: Settings, typed: str | None) -> None:
         )
 
 
-def refuse_unguarded(venue: str) -> None:
-    """Real money needs every signature to pass `venue.guard.Guard`, and the guard two providers of the chain to watch.
-    A run does not feed it yet, so it sends nothing to Polymarket. Raises UsageError."""
-    if venue != "local":
-        raise UsageError(
-            f"this release sends no orders to {venue}",
-            where="[live] dry_run",
-            rule="a signature with real money behind it passes the security bots, and a run does not ask them yet",
-            mend="leave dry_run = true there; --venue local sends",
-        )
-
-
 def refuse_uncleared(launched: Launched) -> None:
     """A run that sends must have been begun with a gate that asks for a clearance. Raises UsageError."""
     if not asks_clearance(launched.pipeline):
@@ -100,7 +89,7 @@ def refuse_uncleared(launched: Launched) -> None:
 def operate(settings: Settings, order: Order, *, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Begin a run and work until SIGTERM, SIGINT or the time is over; the summary. tell: called once it works."""
     if order.mode == "live" and not settings.live.dry_run:
-        refuse_unguarded(order.venue)
+        guarding.refuse_unguarded(order.venue)
         confirm(settings, order.confirm)
     env = environment(order.venue, order.urls)
 
@@ -136,7 +125,7 @@ def go_on(
     launched = resume(folder)
     try:
         if launched.manifest["run_mode"] == "live" and not settings.live.dry_run:
-            refuse_unguarded(launched.manifest["pins"]["venue"])
+            guarding.refuse_unguarded(launched.manifest["pins"]["venue"])
             refuse_uncleared(launched)
             confirm(settings, confirmed)
         env = environment(launched.manifest["pins"]["venue"], urls)
@@ -189,7 +178,7 @@ def port_of(launched: Launched, settings: Settings, env: Environment) -> VenuePo
             port.take_up(kept.frozen, kept.batches)
         return port
     if mode == "live" and not settings.live.dry_run:
-        return live_port(env, infos, settings)
+        return live_port(env, infos, settings, launched.manifest["strategy"])
     return None
 
 
@@ -218,10 +207,9 @@ async def _work(
             options=options_of(settings, launched.manifest["run_mode"]),
         )  # fmt: skip
         runner.feed_health = data.health
+        refresh.attach(runner, env, launched.step.infos, settings)
         if account is not None:
-            from polytraders.run import clearance
-
-            runner.add_task("clearance", clearance.watch(port, settings, runner))
+            guarding.attach(runner, port, settings)
         if settings.flatten.enabled and port is not None:
             runner.add_task("flatten", Flatten(runner, settings).watch)
         control = Control(desk, launched, settings, bound)

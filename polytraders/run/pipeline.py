@@ -23,11 +23,14 @@ that may not trade."""
 SUITABILITY = "risk.strategysuitabilitygate"
 
 
-def build_pipeline(settings: Settings, strategy: str, *, wallet: bool = False) -> tuple[Pipeline, list[dict[str, Any]]]:
+def build_pipeline(
+    settings: Settings, strategy: str, *, run_mode: str = "backtest", wallet: bool = False
+) -> tuple[Pipeline, list[dict[str, Any]]]:
     """The run's bots in pipeline order and their rows for the manifest (the runtime's own last).
 
-    Every kernel bot that has a module takes part, in its configured mode; `off` ones stay out. Of the strategies only
-    `strategy` does. wallet: orders go to a venue with somebody's money; else the parameters of WITHOUT_WALLET hold.
+    Every kernel bot that has a module takes part, in its mode for runs of this kind; `off` ones stay out. Of the
+    strategies only `strategy` does. run_mode: backtest, shadow, paper or live. wallet: orders go to a venue with
+    somebody's money; else the parameters of WITHOUT_WALLET hold.
     Raises ConfigError when the strategy or the risk chain would be missing, or with a wallet what clears it.
     """
     chosen = load_bot(strategy)
@@ -39,15 +42,16 @@ def build_pipeline(settings: Settings, strategy: str, *, wallet: bool = False) -
     others = [b for b in KERNEL_BOTS if not b.startswith("strat.")]
     for bot_id in [*others, chosen.id]:
         bot, config = load_bot(bot_id), settings.bot(bot_id)
-        if config.mode is BotMode.OFF:
+        mode = config.mode_in(run_mode)
+        if mode is BotMode.OFF:
             continue
         values = config.values if wallet else config.values | WITHOUT_WALLET.get(bot_id, {})
         if bot_id == SUITABILITY:
             from polytraders.risk.strategysuitabilitygate import class_of
 
             values = values | {"strategy_class": str(max(int(values["strategy_class"]), class_of(chosen.id)))}
-        members.append(PipelineBot(bot, config.mode.number, bot.spec.kernel_params(values), bool(config.warned)))
-        rows[bot_id] = bot_row_of(bot.spec, config.mode, values)
+        members.append(PipelineBot(bot, mode.number, bot.spec.kernel_params(values), bool(config.warned)))
+        rows[bot_id] = bot_row_of(bot.spec, mode, values)
     pipeline = order_bots(members)
     for family, why in (
         ("strat", "nothing would be proposed"),

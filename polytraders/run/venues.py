@@ -128,12 +128,16 @@ def _derived(env: Environment, key: Key) -> Credentials:
     raise Refused("SEC_CREDENTIALS_UNUSABLE", "the venue gives this key no API credentials", where=env.rest)
 
 
-def live_port(env: Environment, infos: Sequence[MarketInfo], settings: Settings, **options: Any) -> VenuePort:
-    """The port to Polymarket's protocol, with the key of the environment (see `venue.orders.keys`)."""
+def live_port(
+    env: Environment, infos: Sequence[MarketInfo], settings: Settings, strategy: str, **options: Any
+) -> VenuePort:
+    """The port to Polymarket's protocol, with the key of the environment (see `venue.orders.keys`) behind the guard."""
+    from polytraders.run.guarding import guard_of
     from polytraders.venue.orders import SignatureType, account, load_key
     from polytraders.venue.polymarket.port import Options, PolymarketPort
 
     key = load_key()
     owner = account(key.address, int(SignatureType[settings.live.wallet.upper()]), env.chain_id)
+    guard = guard_of(env, settings, strategy, key, owner)
     chosen = replace(Options(), **{"reconcile_every": float(settings.live.reconcile_s), **options})
-    return PolymarketPort(env, list(infos), key, credentials(env, key), owner, settings.run.builder_code, chosen)
+    return PolymarketPort(env, list(infos), guard, credentials(env, key), settings.run.builder_code, chosen)

@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 
 from polytraders.units import MICRO
+from polytraders.venue.chain import providers
+from polytraders.venue.chain.providers import RPC
 from polytraders.venue.orders import Account, Credentials, SignatureType, account
 from polytraders.venue.polymarket import preflight
 from polytraders.venue.polymarket.client import Client
@@ -24,8 +26,6 @@ from polytraders.venue.polymarket.preflight import Check
 from polytraders.venue.refusal import Refused
 from polytraders.venue.visit import TEST_KEY, credentials_for, key_for
 
-RPC = "POLYTRADERS_RPC"
-"""Variable with the URLs of nodes of the chain, with commas: the only way to see whether a wallet has code."""
 LEAST_DISK = 2 << 30
 """Bytes free where logs and recordings go."""
 NO_KEY = "set POLYTRADERS_KEY, or POLYTRADERS_KEYSTORE with its password file"
@@ -65,6 +65,16 @@ async def check_hosts(env: Environment) -> list[Check]:
             "gamma": env.gamma, "data": env.data, "rtds": env.rtds,
         }  # fmt: skip
         return list(await asyncio.gather(*(ask(name, url) for name, url in names.items() if url)))
+
+
+def check_providers(env: Environment) -> list[Check]:
+    """Enough providers of the chain are named for a run that sends real money; elsewhere none is needed."""
+    given = providers.urls()
+    if env.name != "polymarket":
+        return []
+    what = f"{len(given)} named" + (f": {', '.join(providers.names(given))}" if given else "")
+    mend = f"set {RPC} to the URLs of two or more, of different companies"
+    return [Check("chain providers", providers.enough(given), "SEC_RPC_QUORUM_LOST", what, RPC, mend)]
 
 
 async def check_code(owner: Account, url: str) -> Check:
@@ -114,7 +124,8 @@ async def examine(env: Environment, wallet: SignatureType, folder: Path, rpc: st
         preflight.check_chain(owner, env.chain_id),
         Check("wallet", True, "", f"{wallet.name}: {owner.maker} pays"),
     ]
-    made.append(await check_code(owner, rpc or os.environ.get(RPC, "").replace(",", " ").split(" ")[0]))
+    made += check_providers(env)
+    made.append(await check_code(owner, rpc or next(iter(providers.urls()), "")))
     try:
         credentials = await credentials_for(env, key)
     except Refused as error:

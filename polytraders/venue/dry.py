@@ -74,7 +74,7 @@ class DryPort:
                 row["size"] = REGISTRY[request.refused or "EXEC_DRY_RUN"].number
                 row["kind"] = EventKind.ORDER_REJECT if request.refused else EventKind.CANCEL
             if request.refused:
-                denied[int(action["order_id"])] = request.why
+                denied[str(int(action["order_id"]))] = request.why
             rows.append(row)
             keys.append(request.key)
         if rows:

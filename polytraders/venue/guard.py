@@ -180,12 +180,20 @@ class Guard:
     chain: whether the wallet is one of a chain that is read; False for a venue of one's own without a chain: the bots
         of `CHAIN_BOTS` are not asked then, and `asked` says so.
     table: other contracts than the pinned ones, for a chain of one's own.
+    settles: ns that a match may take to be in a balance: what filled is held back until a reading so much later.
     """
 
     def __init__(
-        self, key: Key, account: Account, settings: Settings, *, chain: bool = True, table: Contracts | None = None
+        self,
+        key: Key,
+        account: Account,
+        settings: Settings,
+        *,
+        chain: bool = True,
+        table: Contracts | None = None,
+        settles: int = 0,
     ):
-        self._key, self.account, self.chain = key, account, chain
+        self._key, self.account, self.chain, self.settles = key, account, chain, settles
         self._table = table or contracts(account.chain_id)
         self._allowed = pinned(account.chain_id, self._table)
         self._spenders = frozenset(a for a, row in self._allowed.items() if "spender" in row.purposes)
@@ -267,11 +275,19 @@ class Guard:
         self._funds = funds
         keep = []
         for since, token, amount in self._settling:
-            if since >= funds.read_at:
+            if since + self.settles >= funds.read_at:
                 keep.append((since, token, amount))
             else:
                 self._totals[token] = self._totals.get(token, 0) - amount
         self._settling = keep
+
+    def promised(self, order_id: str, token: int, amount: int, shares: int) -> None:
+        """An order that a former process had signed and that may still trade. token: 0 = cash; amount: what it holds
+        back, micro-pUSD or micro-shares; shares: micro-shares still to come. Known ids are left as they are."""
+        if order_id in self._reserved or amount <= 0:
+            return
+        self._reserved[order_id] = (token, amount, shares)
+        self._totals[token] = self._totals.get(token, 0) + amount
 
     def filled(self, order_id: str, money: int, shares: int, now: int) -> None:
         """A part of an order was matched: `money` (micro-pUSD, with its fee) against `shares` (micro-shares).
@@ -345,6 +361,37 @@ class Guard:
         self._standing = tuple((b, c) for b, c in said if c.refused or c.severity != "INFO")
         self._standing_at = now
         return self._standing
+
+    def unready(self, now: int, strategy: str = "") -> list[tuple[str, Conclusion]]:
+        """Refusals that any order would meet now, by bots that bind: what is not known of keys, chain and funds, or too
+        old, and a session that ended. Empty = the next order is judged by what it is. A kill switch is not among them.
+        """
+        name = strategy or self._strategy
+        said = list(self._stand(now))
+        funds = wallet_funding_guard.Inputs(0, self._funds.cash, 0, self._funds.read_at)
+        session = sessionkeymanager.Inputs(name, self._key.address, 1, self._sessions.get(name))
+        for bot_id, given in (("sec.sessionkeymanager", session), ("sec.wallet_funding_guard", funds)):
+            if (seat := self._seats.get(bot_id)) is not None:
+                said.append((bot_id, self._ask(seat, given, now)))
+        return [(bot_id, c) for bot_id, c in said if c.refused and self._seats[bot_id].binds]
+
+    def warnings(self, now: int) -> list[tuple[str, Conclusion]]:
+        """What is to be said of keys and chain without refusing an order: warnings, and bots that do not bind."""
+        return [(b, c) for b, c in self._stand(now) if not (c.refused and self._seats[b].binds)]
+
+    def state(self) -> dict[str, Any]:
+        """What the guard holds, for people: no key, no signature."""
+        session = self._sessions.get(self._strategy)
+        return {
+            "asked": self.asked,
+            "chain": self.chain,
+            "kill_switch": self.kill_switch,
+            "cash": self._funds.cash,
+            "reserved": self._totals.get(0, 0),
+            "funds_read_at": self._funds.read_at,
+            "signatures": session.calls if session else 0,
+            "session_since": session.granted_at if session else 0,
+        }
 
     def _need(self, domain: Domain, cost: int, selling: bool, now: int) -> Iterable[tuple[str, Conclusion]]:
         """Allowance and balance for one order: asked of the bots in full only where a plain comparison falls short."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from polytraders.config import DEMO_BUILDER_CODE
+from polytraders.config import DEMO_BUILDER_CODE, build_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.errors import UsageError
 from polytraders.units import NS_PER_DAY, ONE, UnitError, price_pips, size_micro
 from polytraders.venue import conformance
+from polytraders.venue.chain import providers
+from polytraders.venue.keeper import Keeper, engage
 from polytraders.venue.orders import POLYGON, Credentials, Key, SignatureType, account, load_key, login_headers
 from polytraders.venue.orders.keys import API_KEY, KEY, KEYSTORE, load_credentials
 from polytraders.venue.polymarket.client import Client
@@ -21,6 +25,8 @@ from polytraders.venue.polymarket.port import Options, PolymarketPort
 from polytraders.venue.polymarket.preflight import said
 from polytraders.venue.refusal import Refused
 
+WATCHED = {f"sec.{bot}.mode": "shadow" for bot in ("wallet_funding_guard", "walletpermissionguard")}
+"""That the venue refuses an order for more money than there is, is a case of the suite: its guard lets it go there."""
 PRODUCTION = "https://clob.polymarket.com"
 TEST_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """Account 0 of every local Ethereum test chain, which everybody knows: for venues on this machine only."""
@@ -146,9 +152,53 @@ async def conform(
     may = hosts.loopback if trades is None else trades
     ground = conformance.Ground(**ground.__dict__ | {"trades": may, "patience": 15.0 if hosts.loopback else 90.0})
     owner = account(key.address, int(SignatureType[wallet]), hosts.chain_id)
-    options = Options(reconcile_every=2.0, heartbeat=not hosts.loopback)
-    port = PolymarketPort(hosts, [info], key, credentials, owner, DEMO_BUILDER_CODE, options)
-    return info, ground, await conformance.run(port, ground, tell)
+    given = () if hosts.loopback else providers.urls()
+    if not hosts.loopback and not providers.enough(given):
+        raise Refused(
+            "SEC_RPC_QUORUM_LOST", f"{len(given)} providers of the chain are named", where=providers.RPC,
+            rule="orders with real money are signed by a guard that reads the chain from two or more",
+            mend=f"set {providers.RPC} to their URLs; on this machine none is needed",
+        )  # fmt: skip
+    chosen = build_settings({}, "the defaults").with_overrides(WATCHED)
+    guard = engage(
+        key, owner, chosen, "conformance", now=time.time_ns(), environment=hosts.name,
+        chain=not hosts.loopback,
+    )  # fmt: skip
+    port = PolymarketPort(
+        hosts, [info], guard, credentials, DEMO_BUILDER_CODE,
+        Options(reconcile_every=2.0, heartbeat=not hosts.loopback),
+    )  # fmt: skip
+    async with kept(port, given, [int(info.yes_token), int(info.no_token)], info.neg_risk):
+        return info, ground, await conformance.run(port, ground, tell)
+
+
+@contextlib.asynccontextmanager
+async def kept(port: PolymarketPort, urls: tuple[str, ...], tokens: list[int], neg_risk: bool) -> AsyncIterator[Keeper]:
+    """The port's guard is told what it must know while the block runs. urls: of the chain's providers, () = none."""
+    watch = None
+    if urls:
+        from polytraders.venue.chain.addresses import contracts
+        from polytraders.venue.chain.wallet import Wallet
+        from polytraders.venue.chain.watch import Watch
+
+        where = contracts(port.hosts.chain_id)
+        nodes = await asyncio.to_thread(providers.connect_all, urls, port.hosts.chain_id)
+        exchange = where.neg_risk_exchange if neg_risk else where.exchange
+        limits = port.guard.limits("sec.rpcfailovermanager")
+        watch = Watch(Wallet(nodes, where, port.account.maker), tokens, exchange, limits, time.time_ns)
+    keeper = Keeper(port, watch)
+    if watch is not None:
+        await keeper.read_chain()
+    tasks = [asyncio.create_task(keeper.funds())]
+    tasks += [asyncio.create_task(keeper.chain())] if watch is not None else []
+    try:
+        yield keeper
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if watch is not None:
+            watch.wallet.nodes.close()
 
 
 def result_table(results: list[conformance.Result]) -> list[tuple[str, str, str, str]]:

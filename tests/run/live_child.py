@@ -17,7 +17,7 @@ from typing import Any
 
 from polytraders.config import load_settings
 from polytraders.rows import Gate
-from polytraders.run import clearance
+from polytraders.run import guarding
 from polytraders.run.control import Control
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
@@ -35,6 +35,9 @@ DEFAULTS = {
     "strat.maker_tight.min_volume_24h_usd": "1",
     "disc.marketscanner.min_volume_24h_usd": "1",
     "risk.killswitch.mode": "shadow",
+    "risk.ratelimitgovernor.orders_per_hour": "144000",
+    "risk.ratelimitgovernor.market_orders_per_hour": "144000",
+    "exec.exchangestatusmonitor.mode": "shadow",  # a venue that fails on purpose is never well
     "risk.market_halt_detector.mode": "shadow",  # it would keep out of every market for seconds after each begin
 }
 
@@ -87,7 +90,9 @@ async def main(told: dict[str, Any]) -> None:
             pins={"venue": "local"}, engine={"gate": int(Gate.OPEN)},
         )  # fmt: skip
     infos = launched.step.infos
-    port = live_port(env, infos, settings, absent_after=2.0, reconcile_every=1.0, timeout=2.0, tier="elite")
+    port = live_port(
+        env, infos, settings, "strat.maker_tight", absent_after=2.0, reconcile_every=1.0, timeout=2.0, tier="elite"
+    )
     feeds = {"market data": MarketData(env, infos) if told.get("feed", True) else idle}
     options = Options(snapshot_events=told.get("snapshot_events", 500), snapshot_every=10**18)
     runner = Runner(
@@ -103,7 +108,7 @@ async def main(told: dict[str, Any]) -> None:
         await asyncio.Event().wait()
 
     runner.add_task("ready", ready)
-    runner.add_task("clearance", clearance.watch(port, settings, runner))
+    guarding.attach(runner, port, settings)
     control = None
     if told.get("desk"):
         control = Control(open_desk(), launched, settings)

@@ -22,17 +22,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "venue" / "trading"))
 from ports import info, make_port
 from served import Served, serve
 
-from polytraders.config import load_settings
+from polytraders.config import FOR_LIVE, load_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.errors import ConfigError, UsageError
 from polytraders.risk import compliancegate as gate
 from polytraders.risk.compliancegate import Clearance
 from polytraders.rows import EventKind, Listed
-from polytraders.run import clearance, operate
+from polytraders.run import clearance, guarding, operate
 from polytraders.run.launch import begin, resume
 from polytraders.run.listing import vet
 from polytraders.run.pipeline import CLEARING, asks_clearance, build_pipeline
 from polytraders.units import NS_PER_S
+from polytraders.venue.chain import providers
 from polytraders.venue.polymarket import hosts
 
 STRATEGY = "strat.maker_tight"
@@ -211,6 +212,18 @@ def test_a_run_that_was_begun_without_a_gate_is_not_taken_over(tmp_path, monkeyp
         again.lock.release()
 
 
+def test_a_live_run_has_the_bots_that_protect_its_money_and_a_study_has_not():
+    asked = load_settings()
+    study = build_pipeline(asked, STRATEGY)[0].ids
+    for wallet in (False, True):
+        live, rows = build_pipeline(asked, STRATEGY, run_mode="live", wallet=wallet)
+        assert set(live.ids) - set(study) == set(FOR_LIVE)
+        modes = {row["bot_id"]: row["mode"] for row in rows}
+        assert {modes[bot_id] for bot_id in FOR_LIVE} == {"enforced"}
+    for run_mode in ("shadow", "paper"):
+        assert build_pipeline(asked, STRATEGY, run_mode=run_mode)[0].ids == study
+
+
 # -- what else stands before real money ------------------------------------------------------------------------------
 
 
@@ -245,12 +258,18 @@ def test_a_live_run_reads_the_list_before_anything_else(venue, monkeypatch, tmp_
     assert not (tmp_path / "runs").exists()
 
 
-def test_real_money_is_refused_before_anybody_confirms(monkeypatch):
+NONE_OR_ONE = ["", "https://one.example/key", "https://one.example/a https://one.example/b"]
+
+
+@pytest.mark.parametrize("named", NONE_OR_ONE)
+def test_real_money_is_refused_without_two_providers_before_anybody_confirms(monkeypatch, named):
+    monkeypatch.setenv(providers.RPC, named)
     monkeypatch.setattr(operate, "environment", lambda *_: pytest.fail("asked for hosts"))
     order = operate.Order(mode="live", strategy=STRATEGY, venue="polymarket", confirm="TRADE LIVE PORT-001")
-    with pytest.raises(UsageError, match="no orders to polymarket"):
+    with pytest.raises(UsageError, match="providers of the chain") as refused:
         operate.operate(settings(), order, tell=lambda told: None)
-    operate.refuse_unguarded("local")
+    assert "one.example" not in str(refused.value), "a URL may hold a key"
+    guarding.refuse_unguarded("local")
 
 
 @pytest.mark.parametrize("host", ["https://clob.polymarket.com", "https://polymarket.com", "wss://x.polymarket.com/ws"])

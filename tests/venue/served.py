@@ -23,7 +23,7 @@ class Served:
         """Turn a switch."""
         data = None if method == "GET" else json.dumps(body).encode()
         request = urllib.request.Request(self.urls["admin"] + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def state(self) -> dict[str, Any]:

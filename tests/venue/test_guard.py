@@ -283,8 +283,6 @@ SIGNS = {
     "polytraders.venue.orders": set(),  # names it for others
 }
 """Module -> what in it makes a signature. Every other module asks the guard."""
-UNGUARDED = {"polytraders.venue.polymarket.port": {"sign_order", "self._guard.sign_one"}}
-"""Modules that can still be used without a guard: where none was given to them."""
 MAKES = {
     "sign",
     "sign_recoverable",
@@ -320,8 +318,8 @@ def test_nothing_reaches_a_signature_any_other_way():
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if found := made_in(path):
             made[module] = found
-    of_the_guard = {"self.guard.sign_transaction", "self._guard.sign", "self.guard.sign", "guard.sign", "self.sign"}
-    others = {m: found - of_the_guard - UNGUARDED.get(m, set()) for m, found in made.items() if m not in SIGNS}
+    of_the_guard = {"self.guard.sign_transaction", "self.guard.sign_one", "self.sign"}
+    others = {m: found - of_the_guard for m, found in made.items() if m not in SIGNS}
     assert not {m: found for m, found in others.items() if found}
     assert {m: found for m, found in made.items() if m in SIGNS and found - of_the_guard - SIGNS[m]} == {}
 

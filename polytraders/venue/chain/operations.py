@@ -106,7 +106,7 @@ class Operations:
         """What would be sent, checked by the guard and priced. Nothing is signed. Raises `Refused`."""
         sender = self.sender(made)
         if not all(call.urgent for call in made):
-            sender.read_past()
+            sender.seed_gas()
         quotes: list[Quote | None] = []
         for number, call in enumerate(made):
             try:

@@ -12,7 +12,6 @@ venue's relayer, which takes the same calls (`calls.Call`). Times in ns, prices 
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from web3 import Web3
 from polytraders.bots import Conclusion, load_bot
 from polytraders.execution import gasoracle, nonceshepherd
 from polytraders.venue.chain.calls import Call
+from polytraders.venue.chain.gas import read_price, seed
 from polytraders.venue.chain.nodes import Nodes
 from polytraders.venue.guard import Guard
 from polytraders.venue.orders import SignatureType
@@ -110,32 +110,9 @@ class Sender:
 
     def sample_gas(self) -> int:
         """Read the gas price of every provider and remember the median: at best once a minute. Raises `Refused`."""
-        answers = [a.value for a in self.nodes.ask(lambda web3: int(web3.eth.gas_price)) if not a.error]
-        if len(answers) < self.nodes.least:
-            raise Refused("SEC_RPC_QUORUM_LOST", f"gas price: {len(answers)} answered", where="providers")
-        price = int(statistics.median_low(answers))
+        price = read_price(self.nodes)
         self._samples.append((self.clock(), price))
         return price
-
-    def read_past(self, samples: int = 60, blocks: int = 43_200) -> int:
-        """Prices of the last `blocks` blocks, at `samples` of them, for who has not sampled for a day; how many.
-
-        A block tells its base fee; the providers' tip of now is added to each. Raises `Refused`.
-        """
-        head = self.nodes.head()
-        step = max(min(blocks, head.number) // samples, 1)
-        wanted = range(max(head.number - step * (samples - 1), 0), head.number + 1, step)
-
-        def question(web3: Web3) -> tuple[tuple[int, int], ...]:
-            found = [web3.eth.get_block(number) for number in wanted]
-            return tuple((int(b["timestamp"]) * 10**9, int(b["baseFeePerGas"])) for b in found)
-
-        past = self.nodes.agree("base fees", question)
-        tip = max(self.sample_gas() - past[-1][1], 0)
-        now = self._samples.pop()
-        self._samples.extend((at, fee + tip) for at, fee in past if at <= now[0])
-        self._samples.append(now)
-        return len(self._samples)
 
     def quote(self, call: Call, strategy: str = "desk") -> Quote:
         """What `send` would do, as far as it can be said without signing. Raises what `send` would."""
@@ -146,6 +123,12 @@ class Sender:
             raise Refused(gas.code, f"{call.method}: {gas.observed} against {gas.limit} {gas.unit}", where="gas")
         fields = self._fields(call, 0, price)
         return Quote(call.method, fields["gas"], price, fields["gas"] * fields["maxFeePerGas"])
+
+    def seed_gas(self) -> int:
+        """Read the prices of the last day from its blocks, so that a process that begins can judge one; how many."""
+        found = seed(self.nodes)
+        self._samples.extendleft(reversed(found))
+        return len(found)
 
     def judge_gas(self, call: Call) -> Conclusion:
         """Whether exec.gasoracle lets it go now, by the last sample."""

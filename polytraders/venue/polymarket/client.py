@@ -11,10 +11,11 @@ the budget.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 import orjson
@@ -29,6 +30,10 @@ TIMEOUT = 5.0
 """s for a request and its answer."""
 LARGEST_CANCEL = 1_000
 """Orders in one DELETE /orders."""
+TRIPS = 8_192
+"""Requests whose times are remembered."""
+ROUTES = {("POST", "/order"): "order", ("POST", "/orders"): "order", ("DELETE", "/order"): "cancel",
+          ("DELETE", "/orders"): "cancel"}  # fmt: skip
 FIRST_PAGE, LAST_PAGE = "MA==", "LTE="
 
 
@@ -63,6 +68,16 @@ class Answer:
         return 200 <= self.status < 300
 
 
+class Trip(NamedTuple):
+    """One request that was sent: how long it took, and what came of it."""
+
+    at: int  # ns, when the answer came, or that none would
+    took: int  # ns
+    status: int  # HTTP, 0 = no answer
+    route: str  # order, cancel, or the path
+    word: str  # what a 503 says: the venue's mode
+
+
 class Client:
     """Requests to one venue for one API key.
 
@@ -87,6 +102,7 @@ class Client:
         self.silent = 0
         self.failed = 0  # answers that say the fault is the venue's own
         self.last_answer = 0  # ns
+        self.trips: deque[Trip] = deque(maxlen=TRIPS)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
@@ -109,6 +125,11 @@ class Client:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Between `open` and `close`."""
+        return self._session is not None
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -147,7 +168,9 @@ class Client:
             stamp = (self.clock() + self.offset) // 1_000_000_000
             headers = auth_headers(self.credentials, self.address, stamp, method, path, body)
         self.asked += 1
+        began = time.perf_counter_ns()
         answer = await self._exchange(method, (base or self.hosts.rest) + path, query, body, headers)
+        self._remember(method, bucket or path, answer, time.perf_counter_ns() - began)
         if answer.status > 0:
             self.last_answer = self.clock()
             self.failed += answer.status >= 500
@@ -156,6 +179,11 @@ class Client:
         else:
             self.silent += 1
         return answer
+
+    def _remember(self, method: str, path: str, answer: Answer, took: int) -> None:
+        route = ROUTES.get((method, path), path)
+        word = str(answer.body)[:200].lower() if answer.status == 503 else ""
+        self.trips.append(Trip(self.clock(), took, max(answer.status, 0), route, word))
 
     async def _exchange(
         self, method: str, url: str, query: dict[str, str] | None, body: bytes | None, headers: dict[str, str]
@@ -282,13 +310,13 @@ class Client:
             found += [entry for entry in page.body["data"] if isinstance(entry, dict)]
         return found, None
 
-    async def balance(self, token: str = "", signature_type: int = 0) -> Answer:
-        """Balance and allowances of pUSD or a token, after the venue has looked at the chain again."""
+    async def balance(self, token: str = "", signature_type: int = 0, refresh: bool = True) -> Answer:
+        """Balance and allowances of pUSD or a token. refresh: after the venue has looked at the chain again, which it
+        does for few requests."""
         query = {"asset_type": "CONDITIONAL" if token else "COLLATERAL", "signature_type": str(signature_type)}
         if token:
             query["token_id"] = token
-        refreshed = await self.get("/balance-allowance/update", **query)
-        if not refreshed.good:
+        if refresh and not (refreshed := await self.get("/balance-allowance/update", **query)).good:
             return refreshed
         return await self.get("/balance-allowance", **query)
 

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from polytraders.data.markets import MarketInfo
+from polytraders.engine.fees import taker_fee
 from polytraders.reasons import REGISTRY, Code
 from polytraders.rows import POST_ONLY, ActionKind, EventKind, OrderType, Outcome, Side
 from polytraders.units import NS_PER_MS, NS_PER_S, ONE, UnitError, price_pips, size_micro
 from polytraders.venue.guard import Asked, Funds, Guard, decided
-from polytraders.venue.orders import LARGEST_BATCH, Account, Credentials, Key, Market, body, build, exchange, payload
-from polytraders.venue.orders import sign as sign_order
+from polytraders.venue.orders import LARGEST_BATCH, Credentials, Market, body, build, exchange, payload
 from polytraders.venue.polymarket import outcomes, preflight, reconcile
 from polytraders.venue.polymarket.budget import Budget
 from polytraders.venue.polymarket.client import LARGEST_CANCEL, TIMEOUT, Answer, Client, Hosts
@@ -83,46 +83,41 @@ class PolymarketPort:
     ----------
     hosts: where the venue answers.
     markets: the run's market table, in its order.
-    key, credentials: who signs orders and requests. account: who pays (`venue.orders.account`).
+    guard: checks and signs every order, knows who pays, and hears of balances, fills and ends; whoever gives it sees to
+        it that `read_funds` is called more often than its bots let a balance grow old. credentials: sign requests.
     builder: the code that orders carry, bytes32 in hex.
     clock: ns; rows are stamped with it and never step back.
-    guard: checks and signs every order (its key is then the one that signs), and hears of balances, fills and ends;
-        whoever gives one sees to it that balances are read more often than its bots let them grow old.
     """
 
     def __init__(
         self,
         hosts: Hosts,
         markets: Sequence[MarketInfo],
-        key: Key,
+        guard: Guard,
         credentials: Credentials,
-        account: Account,
         builder: str,
         options: Options = Options(),
         clock: Callable[[], int] = time.time_ns,
-        guard: Guard | None = None,
     ):
         self.name = hosts.name
-        self._guard, self._matched = guard, set[str]()  # trades told as provisional
-        self.hosts, self.markets, self.account, self.builder, self.options = (
-            hosts,
-            list(markets),
-            account,
-            builder,
-            options,
-        )
-        self._key, self._credentials, self._clock, self._now = key, credentials, clock, 0
+        self.guard, self.account = guard, guard.account
+        self._matched = set[str]()  # trades told as provisional
+        self.moved = asyncio.Event()
+        """Something of ours traded: the wallet is not as it was read."""
+        self._held: dict[tuple[int, int], int] = {}  # (market, outcome) -> micro-shares, as last read
+        self.hosts, self.markets, self.builder, self.options = hosts, list(markets), builder, options
+        self._credentials, self._clock, self._now = credentials, clock, 0
         budget = Budget()
         if options.tier != budget.tier:
             budget.heard("POST", "/order", 200, {"Poly-RateLimit-Tier": options.tier}, 0.0)
-        self.client = Client(hosts, key.address, credentials, budget=budget, timeout=options.timeout, clock=clock)
+        self.client = Client(hosts, guard.address, credentials, budget=budget, timeout=options.timeout, clock=clock)
         self.where: dict[str, tuple[int, int]] = {}
         self._condition: list[str] = []
         self._rules: list[_Rules] = []
         for number, market in enumerate(self.markets):
             self._add_market(number, market)
         self.tracker = Tracker(
-            self.where, self._stamp, self._fees, self._publish, patience=int(options.trades_after * NS_PER_S)
+            self.where, self._stamp, self.fees, self._publish, patience=int(options.trades_after * NS_PER_S)
         )
         self.tracker.wake = self._wake
         self.stream = UserStream(
@@ -172,7 +167,8 @@ class PolymarketPort:
         self._now = max(self._now, self._clock())
         return self._now
 
-    def _fees(self, market: int) -> tuple[int, int]:
+    def fees(self, market: int) -> tuple[int, int]:
+        """(rate in ppm, exponent) in force."""
         rules = self._rules[market]
         return rules.fee_rate, rules.fee_exponent
 
@@ -181,8 +177,7 @@ class PolymarketPort:
         fills |= news.rows["kind"] == EventKind.FILL_CONFIRMED
         if fills.any():
             self._last_trade = max(self._last_trade, int(news.rows["ts_event"][fills].max()))
-        if self._guard is not None:
-            self._tell_guard(self._guard, news)
+        self._tell_guard(news)
         for order_id in news.rows["aux"][np.isin(news.rows["kind"], (EventKind.ORDER_REJECT, EventKind.CANCEL))]:
             self._keys.pop(int(order_id), None)
         self._emit(news)
@@ -216,6 +211,7 @@ class PolymarketPort:
             for order in known:
                 self._keys[int(order.action["order_id"])] = order.key
                 self.tracker.resume(order)
+                self._promise(order)
             self._tasks["user_stream"] = asyncio.create_task(
                 self._watch("user_stream", self.stream.run, self.stream.state)
             )
@@ -232,6 +228,7 @@ class PolymarketPort:
             found = await self.reconcile()
             if not found["whole"]:
                 raise Refused("EXEC_VENUE_UNREACHABLE", f"orders and trades could not be listed: {found['problem']}")
+            await self.balances()
             now = self._stamp()
             self._next_clock = now + int(self.options.clock_every * NS_PER_S)
             self._next_geoblock = now + int(self.options.geoblock_every * NS_PER_S)
@@ -298,31 +295,39 @@ class PolymarketPort:
             rules.signing[int(action["outcome"])], self.account, side, price, amount, kind,
             salt=secrets.randbits(53), timestamp_ms=now // NS_PER_MS, builder=self.builder,
         )  # fmt: skip
-        if self._guard is None:
-            signed = sign_order(order, self._key, rules.domain)
-        else:
-            wanted = decided(action, rules.signing[int(action["outcome"])].token_id, self.account, self.builder)
-            signed = self._guard.sign_one(Asked(order, rules.domain, wanted), now)
+        wanted = decided(action, rules.signing[int(action["outcome"])].token_id, self.account, self.builder)
+        takes = side == Side.BUY and not action["flags"] & POST_ONLY
+        fee = int(taker_fee(size, price, rules.fee_rate, rules.fee_exponent)) if takes else 0
+        signed = self.guard.sign_one(Asked(order, rules.domain, wanted, fee), now)
         try:
             made = body(
                 order, signed.signature, kind, owner=self._credentials.api_key, expiration_s=int(action["expiry"]),
                 post_only=bool(action["flags"] & POST_ONLY),
             )  # fmt: skip
         except Refused:
-            if self._guard is not None:
-                self._guard.ended(signed.order_id)
+            self.guard.ended(signed.order_id)
             raise
         return signed.order_id, payload(made)
 
-    def _tell_guard(self, guard: Guard, news: News) -> None:
+    def _promise(self, order: Known) -> None:
+        """An order of a former process holds back what it may still take."""
+        action = order.action
+        left = int(action["size"]) - order.filled
+        selling = int(action["side"]) == Side.SELL
+        token = self._rules[action["market"]].signing[int(action["outcome"])].token_id if selling else 0
+        amount = left if selling else -(-int(action["price"]) * left // ONE)
+        self.guard.promised(order.key, token, amount, left)
+
+    def _tell_guard(self, news: News) -> None:
         """What the venue told of our orders, as the guard counts it: a match spends, an end frees the rest."""
         for row, trade in zip(news.rows, news.keys, strict=False):
             key, kind = self._keys.get(int(row["aux"]), ""), row["kind"]
             if kind == EventKind.FILL_PROVISIONAL or (kind == EventKind.FILL_CONFIRMED and trade not in self._matched):
                 paid = int(row["price"]) * int(row["size"]) // ONE + int(row["ref"]) * 10  # ref: 1e-5 pUSD
-                guard.filled(key, paid, int(row["size"]), self._now)
+                self.moved.set()
+                self.guard.filled(key, paid, int(row["size"]), self._now)
             elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
-                guard.ended(key)
+                self.guard.ended(key)
             if kind == EventKind.FILL_PROVISIONAL:
                 self._matched.add(trade)
             else:
@@ -666,7 +671,7 @@ class PolymarketPort:
         if problem is not None:
             raise _not_told("trades", problem)
         ours = _Ours(self.tracker)
-        found = [trade for said in listed for trade in listed_trades(said, self.where, ours, self._fees)]
+        found = [trade for said in listed for trade in listed_trades(said, self.where, ours, self.fees)]
         return sorted(
             (trade for trade in found if trade.ts + NS_PER_S > since), key=lambda trade: (trade.ts, trade.key)
         )
@@ -677,7 +682,8 @@ class PolymarketPort:
         money = await self.client.balance(signature_type=kind)
         tokens = [token for token, _ in self.where.items()]
         if len(tokens) > 40:
-            tokens = [token for token in tokens if token in await self._held()]
+            listed = await self._listed_tokens()
+            tokens = [token for token in tokens if token in listed]
         answers = await asyncio.gather(*(self.client.balance(token, kind) for token in tokens))
         try:
             cash = int(money.body["balance"])
@@ -689,12 +695,36 @@ class PolymarketPort:
             raise _not_told("balances", next((a for a in (money, *answers) if not a.good), money)) from None
         needed = {rules.domain.contract.lower() for rules in self._rules}
         allowance = min((allowed.get(name, 0) for name in needed), default=0)
-        if self._guard is not None:
-            held = {int(token): shares[place] for token, place in self.where.items() if shares.get(place)}
-            self._guard.funds(Funds(cash, held, asked_at))
+        self._held = {place: size for place, size in shares.items() if size}
+        self._tell_funds(cash, asked_at)
         return Balances(cash, {place: size for place, size in shares.items() if size}, allowance, self._stamp())
 
-    async def _held(self) -> set[str]:
+    async def read_funds(self) -> None:
+        """Tell the guard anew what the wallet holds: cash, and the tokens that were held or ordered since.
+
+        Every token takes a request, and the venue permits few: what nobody traded here is as it was. Raises Refused
+        when the venue does not tell."""
+        if not self.client.is_open:
+            raise Refused("EXEC_VENUE_UNREACHABLE", "the port is not started", where=self.hosts.rest)
+        kind, asked_at = int(self.account.signature_type), self._stamp()
+        places = {*self._held, *((order.market, order.outcome) for order in self.tracker.orders.values())}
+        asked = [(token, place) for token, place in self.where.items() if place in places]
+        money, *answers = await asyncio.gather(
+            self.client.balance(signature_type=kind),
+            *(self.client.balance(token, kind, refresh=False) for token, _ in asked),
+        )
+        try:
+            cash = int(money.body["balance"])
+            read = {place: int(a.body["balance"]) for (_, place), a in zip(asked, answers, strict=True)}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _not_told("balances", next((a for a in (money, *answers) if not a.good), money)) from None
+        self._held = {place: size for place, size in (self._held | read).items() if size}
+        self._tell_funds(cash, asked_at)
+
+    def _tell_funds(self, cash: int, at: int) -> None:
+        self.guard.funds(Funds(cash, {int(t): self._held[p] for t, p in self.where.items() if p in self._held}, at))
+
+    async def _listed_tokens(self) -> set[str]:
         """Tokens that the Data API lists as held, and those that were traded here."""
         answer = await self.client.positions(self.account.maker)
         if not answer.good or not isinstance(answer.body, dict) or not isinstance(answer.body.get("data"), list):
@@ -718,6 +748,7 @@ class PolymarketPort:
                 "clock_offset": self.client.offset,
             },
             "place": {"up": not self.blocked},
+            "guard": self.guard.state(),
             "orders": {phase.name.lower(): phases.count(phase) for phase in Phase},
         }  # fmt: skip
 

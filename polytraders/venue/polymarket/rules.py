@@ -73,7 +73,7 @@ def combine(found: Found, told: Any, now: int = 0) -> Ruled:
         clob = facts_from(told)
         if clob is None or clob.tokens != found.facts.tokens:
             raise ValueError("its tokens are not those that Gamma lists")
-        delay = _delay(told, clob, found.facts.slug or "", now)
+        wait = delay(told, clob, found.facts.slug or "", now)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         where = f"CLOB market {name}"
         raise Refused("INTEL_VENUE_UNREADABLE", str(error)[:240] or "unreadable", where=where) from None
@@ -84,9 +84,9 @@ def combine(found: Found, told: Any, now: int = 0) -> Ruled:
     info, source = describe(market)
     if missing := [rule for rule in NEEDED if source[rule] == ASSUMED]:
         raise Refused("INTEL_RULES_INCOMPLETE", f"not told: {', '.join(missing)}", where=f"market {name}")
-    source["taker_delay"] = delay[1]
+    source["taker_delay"] = wait[1]
     assumed = tuple(sorted(rule for rule, origin in source.items() if origin == ASSUMED))
-    return Ruled(replace(info, taker_delay=delay[0], grid=GRID, assumed=assumed), source)
+    return Ruled(replace(info, taker_delay=wait[0], grid=GRID, assumed=assumed), source)
 
 
 def _merged(gamma: Facts, clob: Facts) -> Facts:
@@ -102,8 +102,8 @@ def _merged(gamma: Facts, clob: Facts) -> Facts:
     )
 
 
-def _delay(told: dict[str, Any], clob: Facts, slug: str, now: int) -> tuple[int, str]:
-    """Taker delay in ns and where it comes from: stated in s, or switched on and of the dated length."""
+def delay(told: dict[str, Any], clob: Facts, slug: str, now: int) -> tuple[int, str]:
+    """Taker delay of a market's short record in ns, and its source: stated, or switched on and of a dated length."""
     if clob.taker_delay is not None:
         return clob.taker_delay, "recorded"
     if told.get("itode") is not True:

@@ -172,7 +172,7 @@ class Tracker:
             ActionKind.MERGE: EventKind.MERGE,
             ActionKind.CONVERT: EventKind.CONVERT,
         }.get(ActionKind(kind))
-        self._note.setdefault("denied", {})[int(action["order_id"])] = why
+        self._note.setdefault("denied", {})[str(int(action["order_id"]))] = why
         if told is None:
             return
         row = np.zeros(1, EVENT)

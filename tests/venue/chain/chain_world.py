@@ -141,6 +141,7 @@ def world(compiled: dict[str, dict[str, Any]], deployed: tuple[EthereumTester, d
     nodes = Nodes(
         [Node("a", first), Node("b", Web3(providers[1]))],
         int(first.eth.chain_id),
+        timeout=60.0,
         clock=lambda: tester.get_block_by_number("latest")["timestamp"] * 10**9,
     )
     contracts = {

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from polytraders.config import DEMO_BUILDER_CODE
+from polytraders.config import DEMO_BUILDER_CODE, build_settings
 from polytraders.data.markets import MarketInfo
 from polytraders.rows import ACTION, EVENT, POST_ONLY, ActionKind, EventKind, OrderType, Outcome, Side
 from polytraders.units import MICRO, price_pips, size_micro
-from polytraders.venue.orders import POLYGON, Credentials, Key, account, login_headers
+from polytraders.venue.guard import Guard
+from polytraders.venue.keeper import engage
+from polytraders.venue.orders import POLYGON, Account, Credentials, Key, account, login_headers
 from polytraders.venue.polymarket.port import Options, PolymarketPort
 from polytraders.venue.port import News
 
@@ -151,12 +153,24 @@ async def send(port: Any, *made: np.void) -> list[Any]:
     return requests
 
 
+def make_guard(key: Key, owner: Account | None = None, **more: str) -> Guard:
+    """A guard that signs for `strat.a`, whose wallet nobody reads again: what the venue says of funds is tested here.
+
+    more: keys of the settings, as `section.key`, with __ for the dot before the last."""
+    watched = {f"sec.{bot}.mode": "shadow" for bot in ("wallet_funding_guard", "walletpermissionguard")}
+    told = {**watched, **{name.replace("__", "."): v for name, v in more.items()}}
+    chosen = build_settings({}, "tests").with_overrides(told)
+    return engage(
+        key, owner or account(key.address, 0, POLYGON), chosen, "strat.a", now=time.time_ns(), chain=False
+    )  # fmt: skip
+
+
 def make_port(
-    served: Any, name: str, markets: list[MarketInfo], options: Options = FAST, **hosts: Any
+    served: Any, name: str, markets: list[MarketInfo], options: Options = FAST, guard: Guard | None = None, **hosts: Any
 ) -> PolymarketPort:
     """A port of an account of its own."""
     key = test_key(name)
     return PolymarketPort(
-        environment(served.urls, **hosts), markets, key, credentials(served.urls, key),
-        account(key.address, 0, POLYGON), DEMO_BUILDER_CODE, options,
+        environment(served.urls, **hosts), markets, guard or make_guard(key), credentials(served.urls, key),
+        DEMO_BUILDER_CODE, options,
     )  # fmt: skip

@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from polytraders.venue import doctor as doctors
 from polytraders.venue.orders import Key, deposit_wallets
+from polytraders.venue.polymarket import hosts
 from polytraders.venue.visit import TEST_KEY
 
 
@@ -76,3 +78,16 @@ def test_a_bad_key_and_a_venue_that_is_not_there(venue):
     nowhere = type("Nowhere", (), {"urls": dict.fromkeys(venue.urls, "http://127.0.0.1:9")})
     exit_code, checks = doctor(nowhere)
     assert exit_code == 1 and checks["host rest"]["code"] == checks["venue"]["code"] == "EXEC_VENUE_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    ("named", "good"),
+    [("", False), ("https://a.example/key", False), ("https://a.example/key https://b.example/key", True)],
+)
+def test_real_money_needs_two_providers_of_the_chain(monkeypatch, named, good):
+    monkeypatch.setenv(doctors.RPC, named)
+    assert doctors.check_providers(hosts.local(dict.fromkeys(hosts._NEEDED, "http://127.0.0.1:9"))) == []
+    (check,) = doctors.check_providers(hosts.polymarket())
+    assert check.good is good
+    assert "key" not in check.what
+    assert good or (check.code == "SEC_RPC_QUORUM_LOST" and doctors.RPC in check.mend)

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from ports import Heard, actions, environment, submit, test_key
+from ports import Heard, actions, environment, make_guard, submit, test_key
 
 from polytraders.config import DEMO_BUILDER_CODE
 from polytraders.data.markets import MarketInfo
@@ -12,7 +12,7 @@ from polytraders.reasons import REGISTRY
 from polytraders.rows import ActionKind, EventKind
 from polytraders.units import MICRO
 from polytraders.venue.dry import DryPort
-from polytraders.venue.orders import POLYGON, Credentials, account
+from polytraders.venue.orders import Credentials
 from polytraders.venue.polymarket.port import PolymarketPort
 
 NOWHERE = {name: "http://127.0.0.1:9" for name in ("rest", "user_ws", "data")}
@@ -24,10 +24,8 @@ MARKET = MarketInfo(
 
 def test_everything_is_signed_and_nothing_is_sent():
     """The inner port points where nobody listens: a request would be an error."""
-    key = test_key("dry")
     inner = PolymarketPort(
-        environment(NOWHERE), [MARKET], key, Credentials("a", "YQ==", "b"), account(key.address, 0, POLYGON),
-        DEMO_BUILDER_CODE,
+        environment(NOWHERE), [MARKET], make_guard(test_key("dry")), Credentials("a", "YQ==", "b"), DEMO_BUILDER_CODE
     )  # fmt: skip
     port, heard = DryPort(inner), Heard()
     good, bad = submit(0, "BUY", "0.50", "10"), submit(0, "BUY", "0.505", "10")

@@ -29,8 +29,7 @@ def test_an_order_goes_through_the_guard_and_its_end_is_counted(venue, authorise
 
     async def run() -> None:
         port = PolymarketPort(
-            environment(venue.urls), [described], key, credentials(venue.urls, key), mine, DEMO_BUILDER_CODE, FAST,
-            guard=guard,
+            environment(venue.urls), [described], guard, credentials(venue.urls, key), DEMO_BUILDER_CODE, FAST
         )  # fmt: skip
         heard = Heard()
         await port.start(heard)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from ports import FAST, Heard, cancel, credentials, environment, info, make_port, send, submit, test_key
+from ports import FAST, Heard, cancel, credentials, environment, info, make_guard, make_port, send, submit, test_key
 
 from polytraders.config import DEMO_BUILDER_CODE
 from polytraders.units import MICRO
@@ -41,7 +41,7 @@ def bare(served, slug: str, key: Key, known: Credentials, **changes) -> Polymark
     made = served.market(f"preflight-{slug}")
     owner = changes.pop("owner", None) or account(key.address, 0, POLYGON)
     hosts = environment(served.urls, **changes)
-    return PolymarketPort(hosts, [info(made, slug)], key, known, owner, DEMO_BUILDER_CODE, FAST)
+    return PolymarketPort(hosts, [info(made, slug)], make_guard(key, owner), known, DEMO_BUILDER_CODE, FAST)
 
 
 def assert_refused(error: Refused | None, code: str, *words: str) -> None:
@@ -191,8 +191,8 @@ def test_a_token_that_is_none():
     key = test_key("preflight-token")
     with pytest.raises(Refused, match="EXEC_MARKET_UNKNOWN"):
         PolymarketPort(
-            environment({"rest": "", "user_ws": "", "data": ""}), [info(made, "x")], key, Credentials("a", "b", "c"),
-            account(key.address, 0, POLYGON), DEMO_BUILDER_CODE,
+            environment({"rest": "", "user_ws": "", "data": ""}), [info(made, "x")], make_guard(key),
+            Credentials("a", "b", "c"), DEMO_BUILDER_CODE,
         )  # fmt: skip
 
 
