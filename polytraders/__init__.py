@@ -72,6 +72,7 @@ Modules:
 - `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
 - `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
+- `polytraders.run.flatten`: Positions are sold after a kill switch: what, in which order, and at worst at what price.
 - `polytraders.run.gauges`: What only the runner can measure, told to the step: venue calls that fail, money the wallet lacks, spreads gone odd, clusters that are full.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
