@@ -69,11 +69,9 @@ Modules:
 - `polytraders.run.bounds`: Markets of a run in which nothing is opened any more: out of scope, or in a cluster or category that is full.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.changes`: Parameters of a run's bots that people change while it works: overrides for a time, limits of its portfolio.
-- `polytraders.run.claims`: What a resolved market owes us, brought home: a claim that a person approves, redeemed, and booked.
 - `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
 - `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
-- `polytraders.run.drift`: The run's configuration against the committed one: gov.config_drift_detector, asked every `check_interval_s`.
 - `polytraders.run.flatten`: Positions are sold after a kill switch: what, in which order, and at worst at what price.
 - `polytraders.run.gauges`: What only the runner can measure, told to the step: venue calls that fail, money the wallet lacks, spreads gone odd, clusters that are full.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
@@ -111,7 +109,6 @@ Modules:
 - `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
 - `polytraders.venue.chain.fills`: True fills and fees: the exchange's OrderFilled events of our orders, read by quorum and only from settled blocks.
 - `polytraders.venue.chain.nodes`: Several providers of the chain as one that can be believed: a reading counts when a quorum gives the same answer.
-- `polytraders.venue.chain.operations`: What a person does with a wallet on the chain: look, allow, revoke, split, merge, redeem, convert, and pause at last.
 - `polytraders.venue.chain.sender`: The one sender of transactions: gas judged, nonce in sequence, signed by the guard, sent to all providers, followed.
 - `polytraders.venue.chain.watch`: What the guard must know of the chain, read in rounds and told to it.
 - `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
