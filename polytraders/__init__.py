@@ -83,6 +83,7 @@ Modules:
 - `polytraders.run.playback`: A recording's raw frames as a feed of the runner, in the recording's own time and as fast as the step takes them.
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
+- `polytraders.run.scope`: A backtest in the scope of a cluster, as the cluster was on each day of the recording.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
 - `polytraders.run.told`: What a run tells the desk of itself: money, positions, orders, limits, bots, markets and parts (`store.desk.board`).

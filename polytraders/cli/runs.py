@@ -26,6 +26,9 @@ def backtest(
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="First receive time, ISO 8601 UTC.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Receive time before which to stop, ISO 8601 UTC.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="Only the desk's cluster, as it was on each day.")
+    ] = None,
     settings: Settings = None,
     set_: Set = None,
     report: Annotated[bool, typer.Option("--report", help="Render the report when done.")] = False,
@@ -49,6 +52,12 @@ def backtest(
     window = window_of(start, end)
     chosen = configured(load_settings(settings), set_)
     session = Catalog().load(recording, markets=market, **window)
+    if cluster:
+        from polytraders.run.scope import scoped
+        from polytraders.store.desk import open_desk
+
+        with open_desk() as desk:
+            session = scoped(desk, session, cluster)
     extra: dict[str, object] = {}
     with progress_bar("backtest") as watch:
         if band:

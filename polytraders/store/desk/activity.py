@@ -50,6 +50,7 @@ def _read(desk: Database, begin: int, end: int, now: int) -> Inputs:
 def _act(row: dict[str, Any], orders: dict[str, str]) -> Act:
     said = orjson.loads(row["payload"])
     led = orders.get(row["subject"]) if row["kind"] == "approve" else None
+    by = f"kill switch {said['switch']}" if said.get("switch") else ""  # what arming one rejected
     return Act(
         seq=row["seq"],
         ts=row["ts_ns"],
@@ -58,6 +59,6 @@ def _act(row: dict[str, Any], orders: dict[str, str]) -> Act:
         subject=row["subject"],
         channel=row["channel"],
         code=str(said.get("code") or ""),
-        reason=str(said.get("reason") or said.get("comment") or ""),
+        reason=str(said.get("reason") or said.get("comment") or by),
         orders=(led,) if led else (),
     )
