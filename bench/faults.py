@@ -22,6 +22,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -122,13 +123,17 @@ def served(settlement_ms: int = 150, seed: int = 1) -> Iterator[Venue]:
         "--settlement-ms", str(settlement_ms), "--seed", str(seed),
     ]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if k != "POLYTRADERS_JIT"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        yield Venue(json.loads(process.stdout.readline()))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+        try:
+            assert process.stdout is not None
+            yield Venue(json.loads(process.stdout.readline()))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+            said.seek(0)
+            if told := said.read().strip():
+                print(f"the venue: {told[-2000:]}", file=sys.stderr)
 
 
 def hosts(urls: dict[str, str]) -> Address:

@@ -20,7 +20,7 @@ import orjson
 
 from polytraders.data.markets import Registry
 from polytraders.data.normalise import Normaliser
-from polytraders.data.sources import Message, _unwrap, parts_of, read_lines
+from polytraders.data.sources import Message, parts_of, read_lines, unwrap
 
 BATCH = 64
 """Frames between two batches of rows: as many as the stream reads in a row."""
@@ -35,7 +35,7 @@ def frames_of(path: Path) -> list[tuple[int, bytes]]:
     """(receive time, bytes) of each frame of a recording."""
     found = []
     for _, line in read_lines(path):
-        envelope = _unwrap(orjson.loads(line))
+        envelope = unwrap(orjson.loads(line))
         if envelope is not None and not envelope.scope:
             found.append((envelope.recv or 0, orjson.dumps(envelope.frame)))
     return found

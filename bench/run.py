@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ PEER_PINS = ROOT / "bench" / "peers" / "requirements-hft.txt"
 PEER_SCRIPT = ROOT / "bench" / "peers" / "hft_maker.py"
 TABLE_BEGIN, TABLE_END = "<!-- results: written by bench/run.py -->", "<!-- end of results -->"
 FAULTS_BEGIN, FAULTS_END = "<!-- faults: written by bench/run.py -->", "<!-- end of faults -->"
+FUZZ_BEGIN, FUZZ_END = "<!-- fuzz: written by bench/run.py -->", "<!-- end of fuzz -->"
 HELP_RUNS = 10
 SWEEP_TRIALS, SWEEP_EVENTS = 1_000, 1_000_000
 FRAMES_PER_SECOND = 30_000
@@ -177,9 +178,8 @@ def help_seconds() -> float:
     return time.perf_counter() - began
 
 
-def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
-    """Take every measurement; `say` hears how it goes."""
-    results = [machine()]
+def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """The loop against its peer, its memory, and how long a person waits."""
     say("streams and the peer's environment")
     describe = measure(sys.executable, "-m", "bench.ours", "describe")
     events = stream.cached_peer()
@@ -219,7 +219,7 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
         if twin[key] != other[key]:
             raise BenchError(f"our venue and the peer's disagree on {key}: {twin[key]} and {other[key]}")
     row_mb = describe["row_bytes"] / MB
-    results += [
+    return [
         compare(
             "book_replay", "events/s", rate["book"], [r["bare_events_per_second"] for r in runs["book"]],
             what="one market's rows into the book, nothing else", peer_name="bare numba array loop", at_least=0.4,
@@ -284,10 +284,6 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
             "book_replay_10000_tokens", "events/s", rate["book_5000"], rate["book"],
             what="book only, 5 000 markets, YES and NO tokens of each", peer_name="ours, 1 market", at_least=0.7,
         ),
-        *sweeps(say),
-        *frames(rounds, say),
-        *trading(rounds, say),
-        *running(rounds, say),
         budget(
             "peak_memory", "MB", [r["peak_rss_mb"] for r in runs["maker"]], 2 * row_mb + 600,
             what="the maker's whole process", peer_name=f"2 x {row_mb:.0f} MB of rows + 600 MB",
@@ -302,10 +298,9 @@ def run(rounds: int, say: Callable[[str], None]) -> list[Result]:
             what="polytraders --help", peer_name="budget",
         ),
     ]  # fmt: skip
-    return results
 
 
-def sweeps(say: Callable[[str], None]) -> list[Result]:
+def sweeps(rounds: int, say: Callable[[str], None]) -> list[Result]:
     """1 000 parameter sets on a million events, on one and on two processes."""
 
     def take(*arguments: str) -> dict:
@@ -333,36 +328,34 @@ def sweeps(say: Callable[[str], None]) -> list[Result]:
 
 LATENCY_P50, LATENCY_P99, RECOVERY = 0.5, 2.0, 10.0
 """ms from a frame to an order's bytes, median and one in a hundred; s until all is known again after a fault."""
+FAULT_SECONDS = 5
+"""s of trading under each fault."""
 
 
-def trading(rounds: int, say: Callable[[str], None]) -> list[Result]:
-    """Orders built and signed, the delay from a frame to an order's bytes, and recovery from every fault."""
+def orders(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Orders built and signed, against the official clients."""
     say("orders")
-    orders = measure(sys.executable, "-m", "bench.orders")
-    rates = orders["rounds"]
-    say("latency")
-    delays = [measure(sys.executable, "-m", "bench.latency") for _ in range(rounds)]
-    say("faults")
-    faults = measure(sys.executable, "-m", "bench.faults")
-    worst = max(faults["reports"], key=lambda report: report["recovery_s"])
-    unequal = [report["name"] for report in faults["reports"] if report["wrong"]]
-    ratio = worst["recovery_s"] / RECOVERY if faults["good"] else 1_000.0  # unequal books miss any budget
-    recovered = Result(
-        "faults", worst["recovery_s"], "s", RECOVERY, ratio,
-        {"what": f"longest recovery, from {worst['name']}; books unequal: {', '.join(unequal) or 'none'}",
-         "peer_name": "budget", "at_most": 1.0, "table": faults["table"], "reports": faults["reports"]},
-    )  # fmt: skip
+    made = measure(sys.executable, "-m", "bench.orders")
+    rates = made["rounds"]
     return [
         compare(
-            "orders", "orders/s", rates["ours"], rates[orders["peer_name"]],
-            what="built and signed, one core", peer_name=orders["peer_name"], at_least=float(orders["at_least"]),
-            rates=orders["rates"],
+            "orders", "orders/s", rates["ours"], rates[made["peer_name"]],
+            what="built and signed, one core", peer_name=made["peer_name"], at_least=float(made["at_least"]),
+            rates=made["rates"],
         ),
         Result(
-            "orders_per_second", orders["value"], "orders/s", orders["value_at_least"],
-            orders["value"] / orders["value_at_least"],
+            "orders_per_second", made["value"], "orders/s", made["value_at_least"],
+            made["value"] / made["value_at_least"],
             {"what": "the same", "peer_name": "budget", "at_least": 1.0},
         ),
+    ]  # fmt: skip
+
+
+def latency(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """The delay from a frame to its orders' bytes."""
+    say("latency")
+    delays = [measure(sys.executable, "-m", "bench.latency") for _ in range(rounds)]
+    return [
         budget(
             "frame_to_order_p50", "ms", [run["p50_ms"] for run in delays], LATENCY_P50,
             what="a frame of the market channel to two orders' bytes, whole step with every bot, loopback",
@@ -372,8 +365,33 @@ def trading(rounds: int, say: Callable[[str], None]) -> list[Result]:
             "frame_to_order_p99", "ms", [run["p99_ms"] for run in delays], LATENCY_P99,
             what="the same, one in a hundred", peer_name="budget",
         ),
-        recovered,
     ]  # fmt: skip
+
+
+def faults(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Recovery from every fault, of the trading side and of the market channel."""
+    results = []
+    for name, text in (("faults", "orders and money"), ("faults_market", "the market channel")):
+        say(f"faults of {text}")
+        made = measure(sys.executable, "-m", f"bench.{name}", str(FAULT_SECONDS))
+        worst = max(made["reports"], key=lambda report: report["recovery_s"])
+        unequal = [report["name"] for report in made["reports"] if report["wrong"]]
+        ratio = worst["recovery_s"] / RECOVERY if made["good"] else 1_000.0  # unequal books miss any budget
+        what = f"{text}: longest recovery, from {worst['name']}; books unequal: {', '.join(unequal) or 'none'}"
+        detail = {"what": what, "peer_name": "budget", "at_most": 1.0, "seconds": FAULT_SECONDS}
+        detail |= {"table": made["table"], "reports": made["reports"]}
+        results.append(Result(name, worst["recovery_s"], "s", RECOVERY, ratio, detail))
+    return results
+
+
+def fuzz(rounds: int, say: Callable[[str], None]) -> list[Result]:
+    """Changed frames and bodies: the campaign raises what is wrong, so that a result is a good one."""
+    say("changed frames and bodies")
+    made = measure(sys.executable, "-m", "bench.fuzz")
+    number = sum(campaign["changed"] for campaign in made["campaigns"].values())
+    detail = {"what": f"of {number:,} changed frames and bodies, refused by kind; no crash, no wrong book"}
+    detail |= {"peer_name": "all", "table": made["table"], "campaigns": made["campaigns"]}
+    return [Result("fuzz", made["value"], "refusals", number, made["value"] / number, detail)]
 
 
 DURABLE_P99, APPROVALS, RESTART = 5.0, 1_000, 10.0
@@ -451,6 +469,33 @@ def counts(run: dict) -> dict:
     return {k: v for k, v in run.items() if k not in leave}
 
 
+PARTS: dict[str, Callable[[int, Callable[[str], None]], list[Result]]] = {
+    "engine": engine, "sweeps": sweeps, "frames": frames, "orders": orders, "latency": latency, "running": running,
+    "faults": faults, "fuzz": fuzz,
+}  # fmt: skip
+"""What may be measured alone, in the order in which all are."""
+
+
+def run(rounds: int, say: Callable[[str], None], parts: Sequence[str] = tuple(PARTS)) -> list[Result]:
+    """Take the measurements of the parts named; `say` hears how it goes."""
+    results = [machine()]
+    for part in parts:
+        results += PARTS[part](rounds, say)
+    for result in results[1:]:
+        result.detail["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        result.detail["commit"] = results[0].detail["commit"]
+    return results
+
+
+def kept(measured: list[Result]) -> list[Result]:
+    """The measurements with those of results.json that were not taken now, in the order of all. The machine stays that
+    of the last whole run; what was measured at another time says so."""
+    if not RESULTS.exists():
+        return measured
+    known = {row["name"]: Result(**row) for row in json.loads(RESULTS.read_text())}
+    return [*(known | {result.name: result for result in measured if result.name != "machine"}).values()]
+
+
 # ------------------------------------------------------------------------------------------------- writing
 
 
@@ -482,8 +527,10 @@ def table(results: list[Result]) -> str:
         spread = f" ({d['ratio_spread'][0]:.2f} … {d['ratio_spread'][1]:.2f})" if "ratio_spread" in d else ""
         target = f"≥ {d['at_least']}" if "at_least" in d else f"≤ {d['at_most']:.0f}" if "at_most" in d else ""
         verdict = "" if met is None else "met" if met else "**missed**"
+        day = d.get("measured_at", where["measured_at"])[:10]
+        when = "" if day == where["measured_at"][:10] else f" ({day})"
         lines.append(
-            f"| {r.name}: {d['what']} | {number(r.value, r.unit)} {r.unit} | {d['peer_name']} "
+            f"| {r.name}{when}: {d['what']} | {number(r.value, r.unit)} {r.unit} | {d['peer_name']} "
             f"| {number(r.peer, r.unit)} | {r.ratio:.2f}{spread} | {target} | {verdict} |"
         )
     return "\n".join(lines)
@@ -500,9 +547,11 @@ def write(results: list[Result]) -> None:
         )
     RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     page = between(PAGE.read_text(), TABLE_BEGIN, TABLE_END, table(results))
-    for r in results:
-        if r.name == "faults":
-            page = between(page, FAULTS_BEGIN, FAULTS_END, r.detail["table"])
+    tables = {r.name: r.detail["table"] for r in results if "table" in r.detail}
+    if told := [tables[name] for name in ("faults", "faults_market") if name in tables]:
+        page = between(page, FAULTS_BEGIN, FAULTS_END, "\n\n".join(told))
+    if "fuzz" in tables:
+        page = between(page, FUZZ_BEGIN, FUZZ_END, tables["fuzz"])
     PAGE.write_text(page)
 
 
@@ -517,15 +566,20 @@ def main() -> int:
     """Exit code: 0 all targets met, 1 a target missed, 2 a measurement could not be taken."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=[*PARTS], metavar="PART",
+        help=f"measure these only and keep the rest of results.json: {', '.join(PARTS)}",
+    )  # fmt: skip
     arguments = parser.parse_args()
     try:
-        results = run(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+        results = run(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True), arguments.only)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    write(results)
-    print(table(results))
     missed = [r.name for r in results if r.meets() is False]
+    everything = results if len(arguments.only) == len(PARTS) else kept(results)
+    write(everything)
+    print(table(everything))
     if missed:
         print("targets missed: " + ", ".join(missed), file=sys.stderr)
     return 1 if missed else 0

@@ -65,20 +65,26 @@ Modules:
 - `polytraders.rows`: The rows that cross the line: what happened (Event), what was decided (Decision), what is to be done (Action).
 - `polytraders.run.alerts`: Alerts: to a file always, to webhooks when there are any, each thing once in a while and not once a second.
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
+- `polytraders.run.binding`: A run and its portfolio: limits of the layers strategy, portfolio and tenant, and the launch that binds a strategy.
+- `polytraders.run.bounds`: Markets of a run in which nothing is opened any more: out of scope, or in a cluster or category that is full.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
+- `polytraders.run.changes`: Parameters of a run's bots that people change while it works: overrides for a time, limits of its portfolio.
 - `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
 - `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
+- `polytraders.run.gauges`: What only the runner can measure, told to the step: venue calls that fail, money the wallet lacks, spreads gone odd, clusters that are full.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
 - `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
 - `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
 - `polytraders.run.orders`: The runner's book of orders: what it sent, under which name the venue knows it, and what came of it.
 - `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
+- `polytraders.run.playback`: A recording's raw frames as a feed of the runner, in the recording's own time and as fast as the step takes them.
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
+- `polytraders.run.told`: What a run tells the desk of itself: money, positions, orders, limits, bots, markets and parts (`store.desk.board`).
 - `polytraders.store.books`: What the fills of a log came to, market by market, told row by row with the step's own ledger.
 - `polytraders.store.desk.access`: Access tokens: who may do what through HTTP. The store holds digests; a token is shown once, when it is made.
 - `polytraders.store.desk.board`: What runs tell the desk about themselves: that they live, what they hold, what they see. Replaced, not kept.

@@ -1409,6 +1409,7 @@ _TARGETS = {
     "bot": TypeAdapter(BotId),
     "market": TypeAdapter(ConditionId),
     "feed": TypeAdapter(Label),
+    "run": TypeAdapter(Label),
 }
 TRIGGERS = (
     "manual", "drawdown_intraday", "drawdown_weekly", "drawdown_total", "daily_loss", "api_errors", "stale_data",
@@ -1421,7 +1422,7 @@ class KillSwitch(Timed):
     """One kill switch as it stands."""
 
     switch_id: SwitchId = about("Its id.")
-    scope: Literal["global", "portfolio", "cluster", "strategy", "family", "bot", "market", "feed"] = about(
+    scope: Literal["global", "portfolio", "cluster", "strategy", "family", "bot", "market", "feed", "run"] = about(
         "How far it reaches."
     )
     target: Text | None = about("Which portfolio, cluster ...; null of the global one.", None)

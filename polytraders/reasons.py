@@ -857,6 +857,10 @@ register(
     Only orders that reduce the position are allowed here, and this one would open or grow it.
     Your order was not sent because only closing orders are allowed here at the moment.
     Send an order no larger than the position, on its closing side.
+    4942 RISK_MARKET_OUT_OF_SCOPE HARD_REJECT
+    The market is not in the scope that the strategy was launched with, or has left it.
+    Your order was not sent because this market is not one the strategy may trade.
+    Bring the market into the strategy's list or cluster, or sell what is held.
     """,
 )
 
@@ -2566,6 +2570,10 @@ register(
     An access token was created or revoked.
     An access token was created or revoked.
     Nothing to do, unless it was not you.
+    7910 GOV_BOT_SILENT INFO
+    A bot of a run has not decided anything yet.
+    A bot has had nothing to decide so far.
+    Nothing to do, unless its run should have been trading for a while.
     7971 GOV_CONFIG_SAVED INFO
     A tenant, portfolio, cluster or watchlist was created or changed.
     A setting of the desk was changed.

@@ -60,6 +60,8 @@ class Listed(IntEnum):
     DISPUTED = 8  # its resolution was disputed before, or that of its like
     NO_SOURCE = 16  # its rules name no source that it is resolved from
     SINGLE_SOURCE = 32  # it is resolved from one feed only
+    OUT_OF_SCOPE = 64  # not, or no longer, in the scope its strategy was launched with
+    CAPPED = 128  # its cluster holds as much as the portfolio allows
 
 
 class Scope(IntEnum):

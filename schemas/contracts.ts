@@ -395,7 +395,7 @@ export interface KillSwitch {
   /** Its id. */
   readonly switch_id: string;
   /** How far it reaches. */
-  readonly scope: "global" | "portfolio" | "cluster" | "strategy" | "family" | "bot" | "market" | "feed";
+  readonly scope: "global" | "portfolio" | "cluster" | "strategy" | "family" | "bot" | "market" | "feed" | "run";
   /** Which portfolio, cluster ...; null of the global one. */
   readonly target?: string | null;
   /** armed: nothing in its scope gets through. */

@@ -47,6 +47,8 @@ def run(
     SIGTERM or Ctrl-C stop it in order: nothing opens any more, what rests is cancelled and confirmed, the log is
     flushed. --resume goes on with the same run.
     """
+    import getpass
+
     from polytraders.config import load_settings
     from polytraders.run.operate import Order, go_on, operate
     from polytraders.run.venues import URLS_VARIABLE
@@ -65,7 +67,9 @@ def run(
         from polytraders.store.runs import find_run
 
         folder = find_run(resume)
-        summary = go_on(folder, settings_of(folder), urls, confirmed=confirm, seconds=seconds, tell=tell)
+        summary = go_on(
+            folder, settings_of(folder), urls, confirmed=confirm, seconds=seconds, tell=tell, who=getpass.getuser()
+        )
     else:
         chosen = configured(load_settings(settings), set_)
         if bundle is not None:
@@ -78,6 +82,7 @@ def run(
         order = Order(
             mode=mode, strategy=strategy, venue=venue, urls=urls, slugs=tuple(market or ()),
             events=tuple(event or ()), limit=limit, confirm=confirm, seconds=seconds,
+            who=getpass.getuser(),
         )  # fmt: skip
         summary = operate(chosen, order, tell=tell)
     if as_json:

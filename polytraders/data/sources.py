@@ -188,7 +188,7 @@ class _Envelope(NamedTuple):
     own: bool = False
 
 
-def _unwrap(line: Any) -> _Envelope | None:
+def unwrap(line: Any) -> _Envelope | None:
     """Recognise one JSON line; None when it is no known form. Raises ValueError/TypeError on bad fields."""
     if isinstance(line, list):
         return _Envelope("bare frames", None, line)
@@ -250,7 +250,7 @@ def _json_lines(file: int, lines: Iterator[tuple[int, bytes]], forms: Counter[st
         if not data.strip():
             continue
         try:
-            envelope = _unwrap(loads(data))
+            envelope = unwrap(loads(data))
             if envelope is None:
                 yield Fault(file, number, Problem.MALFORMED, "JSON, but no recording form this importer knows")
                 continue

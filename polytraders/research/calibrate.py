@@ -31,6 +31,7 @@ from polytraders.config import Simulated, home
 from polytraders.data.catalog import Catalog
 from polytraders.errors import DamageError, DataError, UsageError
 from polytraders.research.queue import MODELS, Evidence, Virtual, behind_log, behind_power, finished, gather
+from polytraders.rows import EventKind, Flag
 from polytraders.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -145,8 +146,10 @@ def calibrate(
 ) -> dict[str, Any]:
     """Fit and judge; see the module. orders: virtual orders for each recording. horizon_s: how long each stands.
 
-    Raises DataError when the recordings hold too few cancels that can be told from others.
+    Raises DataError when a recording holds full books only, or all of them too few cancels that can be told apart.
     """
+    for session in sessions:
+        _holds_single_changes(session)
     asked = {"orders": orders, "horizon": horizon_s * NS_PER_S, "seed": seed, "block": BLOCK}
     found = [gather(session.events, **asked) for session in sessions]
     cuts = [float(np.quantile(session.events["ts_event"], TRAIN)) for session in sessions]
@@ -174,6 +177,21 @@ def calibrate(
             "high": settings_of(highest) | back,
         },
     }
+
+
+def _holds_single_changes(session: Session) -> None:
+    """Raises DataError for a recording of full books: the difference of two of them is any number of orders at once."""
+    events = session.events
+    if ((events["kind"] == EventKind.CHANGE) & ((events["flags"] & Flag.SNAPSHOT) == 0)).any():
+        return
+    books = len(np.unique(events["ref"][events["kind"] <= EventKind.CHANGE]))
+    raise DataError(
+        f"{books:,} full books, and not one single change of depth",
+        where=session.name,
+        rule="who leaves a queue is told by cancels, and the difference of two books tells none apart from the others",
+        mend="calibrate on a recording with price_change messages (`polytraders record` makes one); on this the queue "
+        "stays an assumption: run it under each queue_model and see what depends on it",
+    )
 
 
 def latency_settings(latency: Iterable[Mapping[str, Any]]) -> dict[str, str]:

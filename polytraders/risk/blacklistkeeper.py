@@ -93,8 +93,8 @@ SPEC = BotSpec(
     runs_after="risk.compliancegate",
     runs_before="risk.market_halt_detector",
     latency_budget_us=2,
-    purpose="Refuses to open positions in markets that the desk has listed, that were disputed, that name no source, or that end "
-    "too soon; and refuses when the lists could not be read.",
+    purpose="Refuses to open positions in markets that the desk has listed, that left the strategy's scope, that were disputed, "
+    "that name no source, whose cluster is full, or that end too soon; and refuses when the lists could not be read.",
     why_it_matters=(
         Why("A vague rule ends in a dispute", "Capital is locked for days and the outcome is a vote."),
         Why("A market is known to be manipulated", "Every strategy that prices it well still loses there."),
@@ -112,13 +112,15 @@ SPEC = BotSpec(
     internal_inputs=(
         Input("The desk's list", "[listing] file of the settings, read at the start", "flags of the market"),
         Input("Changes of the list", "FLAGS rows of the run", "the same while the run goes on"),
+        Input("Scope of the strategy and caps of its clusters", "the desk's portfolio, as FLAGS rows", "markets that close only"),
         Input("OrderIntent side", "strategy", "a sale only closes: nothing can be sold that is not held"),
     ),
     parameters=PARAMETERS,
     flow=(
         "Nothing held against the market and the end far enough: approve.",
         "A sale: approve, with a warning.",
-        "Lists not read, banned, disputed, without a source, single source, ending: refuse, in this order.",
+        "Lists not read, banned, out of scope, disputed, without a source, single source, cluster capped, ending: refuse, in "
+        "this order.",
     ),
     decision_logic=DecisionLogic(
         approve="No flag that counts is set and the end is far enough, or the order only sells.",
@@ -161,8 +163,8 @@ SPEC = BotSpec(
             Check("For any input", "no size, price or constraint is ever set"),
         ),
     ),
-    reference_implementation="""code = first of: UNVETTED, BANNED, DISPUTED (if blocked), NO_SOURCE (if blocked), SINGLE_SOURCE (if blocked),
-       end known and end - now < min_time_to_end
+    reference_implementation="""code = first of: UNVETTED, BANNED, OUT_OF_SCOPE, DISPUTED (if blocked), NO_SOURCE (if blocked),
+       SINGLE_SOURCE (if blocked), CAPPED, end known and end - now < min_time_to_end
 if none:   approve RISK_NOT_BLACKLISTED
 if sale:   approve RISK_BLACKLIST_EXIT
 else:      refuse with its code""",
@@ -171,9 +173,11 @@ else:      refuse with its code""",
         "RISK_BLACKLIST_EXIT",
         "RISK_BLACKLIST_UNREADABLE",
         "RISK_MARKET_BANNED",
+        "RISK_MARKET_OUT_OF_SCOPE",
         "RISK_MARKET_DISPUTED",
         "RISK_MARKET_NO_SOURCE",
         "RISK_MARKET_SINGLE_SOURCE",
+        "RISK_CLUSTER_LIMIT",
         "RISK_MARKET_ENDING",
     ),
     metrics=Metrics(
@@ -223,7 +227,7 @@ else:      refuse with its code""",
             "Describe it with its flags.",
         ),
         Injection(
-            "All flags at once", "flags = 63", "RISK_BLACKLIST_UNREADABLE: the gravest is named", "The flags are cleared."
+            "All flags at once", "flags = 255", "RISK_BLACKLIST_UNREADABLE: the gravest is named", "The flags are cleared."
         ),
     ),
 )
@@ -242,12 +246,16 @@ def finding(flags, p):
         return np.int64(Code.RISK_BLACKLIST_UNREADABLE)
     if flags & Listed.BANNED:
         return np.int64(Code.RISK_MARKET_BANNED)
+    if flags & Listed.OUT_OF_SCOPE:
+        return np.int64(Code.RISK_MARKET_OUT_OF_SCOPE)
     if flags & Listed.DISPUTED and p[BLOCK_DISPUTED]:
         return np.int64(Code.RISK_MARKET_DISPUTED)
     if flags & Listed.NO_SOURCE and p[BLOCK_NO_SOURCE]:
         return np.int64(Code.RISK_MARKET_NO_SOURCE)
     if flags & Listed.SINGLE_SOURCE and p[BLOCK_SINGLE]:
         return np.int64(Code.RISK_MARKET_SINGLE_SOURCE)
+    if flags & Listed.CAPPED:
+        return np.int64(Code.RISK_CLUSTER_LIMIT)
     return np.int64(0)
 
 

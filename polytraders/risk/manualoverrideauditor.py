@@ -282,7 +282,7 @@ REASON = SPEC.index("require_justification")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks for. value: decimal text in the parameter's unit; ttl: ns."""
+    """What a person asks for. value: decimal text in the parameter's unit; ttl: ns; before: what stands now, "" = ?"""
 
     person: str
     bot_id: str
@@ -290,6 +290,7 @@ class Request:
     value: str
     reason: str
     ttl: int
+    before: str = ""
 
 
 class Review(NamedTuple):
@@ -306,9 +307,16 @@ def _not_permitted(request: Request) -> str:
     """Why bot, parameter or value is none that may be changed, "" when it may."""
     try:
         spec = load_bot(request.bot_id).spec
+        known = spec.parameter(request.parameter)
         if spec.bot_id == SPEC.bot_id:
             return "the auditor's own limits are not changed by hand"
-        spec.parameter(request.parameter).check(request.value)
+        if known.unit == "flag":
+            return f"{known.name} is a flag and has no limits"
+        if "may be" not in spec.runbook.human_override:
+            return f"the spec of {spec.bot_id} says: {spec.runbook.human_override}"
+        known.check(request.value)
+        if request.before and known.text(request.value) == known.text(request.before):
+            return f"{known.name} stands at {known.text(request.before)} already"
     except (ConfigError, UsageError) as error:
         return error.what
     return ""
@@ -320,16 +328,16 @@ def review(request: Request, grants: Sequence[int], switch_on: bool, now: int, p
     grants: ns of what the same person was granted before; switch_on: any kill switch or latch in the request's reach;
     now: ns; params: the auditor's own, kernel units.
     """
-    recent = sum(0 <= now - ts < params[WINDOW] for ts in grants)
-    whom = f"{request.person}: {request.bot_id}.{request.parameter} = {request.value}"
+    recent = sum(1 for ts in grants if 0 <= now - ts < params[WINDOW])
+    most, whom = params[LONGEST] // 1_000_000_000, f"{request.person}: {request.bot_id}.{request.parameter} = {request.value}"
     if switch_on:
         return Review("RISK_OVERRIDE_DURING_HALT", False, 1, 0, f"{whom}; a kill switch is on")
     if params[REASON] and not request.reason.strip():
-        return Review("RISK_OVERRIDE_NO_REASON", False, 0, 1, f"{whom}; no reason was given")
+        return Review("RISK_OVERRIDE_NO_REASON", False, 0, 1, f"{whom}; an override says why")
     if why := _not_permitted(request):
         return Review("RISK_OVERRIDE_NO_SCOPE", False, 0, 0, f"{whom}; {why}")
     if not 0 < request.ttl <= params[LONGEST]:
-        return Review("RISK_OVERRIDE_NOT_BOUND", False, request.ttl, int(params[LONGEST]), f"{whom}; no end, or too late")
+        return Review("RISK_OVERRIDE_NOT_BOUND", False, request.ttl, int(params[LONGEST]), f"{whom}; it ends after at most {most} s")
     if recent >= params[MOST]:
         return Review("RISK_OVERRIDE_TOO_MANY", False, recent, int(params[MOST]), f"{whom}; too many within the window")
     code = "RISK_OVERRIDE_NEAR_LIMIT" if recent + 1 >= params[NEAR] else "RISK_OVERRIDE_GRANTED"

@@ -9,16 +9,18 @@ Invariants
     M2  an approval carries the hash of what was shown; the step holds it against its own proposal
     M3  while the desk cannot be reached nothing new is approved: proposals expire
     M4  a switch stops what its scope names and no more, and clearing it takes back no other (`run.switches`)
-    M5  a live run that stops itself says so on the desk, as a switch of its strategy: a person clears that one
+    M5  a run that stops itself says so on the desk, as a switch that a person clears: a live one of its strategy, any
+        other of itself alone
+    M6  an override, a limit of the portfolio and a scope that change meanwhile reach the step as rows (`run.changes`,
+        `run.bounds`); what cannot be applied here is an incident, never silence
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +28,16 @@ import numpy as np
 
 from polytraders import units
 from polytraders.reasons import Code, by_number
-from polytraders.rows import (
-    POST_ONLY,
-    REDUCE_ONLY,
-    ActionKind,
-    Answer,
-    EventKind,
-    OrderType,
-    Outcome,
-    Scope,
-    Side,
-    Verdict,
-)
+from polytraders.risk.killswitch import fall_ppm
+from polytraders.rows import ActionKind, Answer, EventKind, Scope
+from polytraders.run.binding import Bound, caps_of, limits_now, unbind
+from polytraders.run.bounds import NO_CAP, Bounds
+from polytraders.run.changes import Changes
+from polytraders.run.gauges import Gauges
 from polytraders.run.live import Runner, rows_of
+from polytraders.run.shown import Shown
 from polytraders.run.switches import Switches, whole_run
-from polytraders.store.ids import intent_id
-from polytraders.units import NS_PER_MS, ONE
+from polytraders.run.told import Told
 
 if TYPE_CHECKING:
     from polytraders.config import Settings
@@ -60,25 +56,23 @@ MAILBOX = "mailbox"
 """Name under which the log keeps the seq of the last action that was heard."""
 SWITCHES = "switches"
 """Name under which the log keeps the desk's switches that hold in this run."""
+CHANGES = "changes"
+"""Name under which the log keeps the overrides and limits in force."""
+BOUNDS = "bounds"
+"""Name under which the log keeps what is said of the markets beyond their lists."""
 LOW_31 = (1 << 31) - 1
 TRIGGERS = {
-    Code.RISK_DRAWDOWN_BREACH: "drawdown_intraday",
+    Code.RISK_DRAWDOWN_BREACH: "drawdown_intraday",  # or drawdown_weekly, feed_loss or stale_data: see _cause
     Code.RISK_DAILY_LOSS_BREACH: "daily_loss",
     Code.RISK_TOTAL_DRAWDOWN_BREACH: "drawdown_total",
     Code.RISK_REJECT_RATE_BREACH: "reject_rate",
     Code.RISK_FEED_LOST: "feed_loss",
+    Code.RISK_API_ERROR_RATE_BREACH: "api_errors",
+    Code.RISK_WALLET_SHORTFALL: "wallet_shortfall",
 }
 """Code of a latch -> trigger of the desk's switch; any other: api_errors."""
-EXITS = {
-    Code.EXEC_EXIT_TAKE_PROFIT: "take_profit",
-    Code.EXEC_EXIT_STOP_LOSS: "stop_loss",
-    Code.EXEC_EXIT_TIME: "time_exit",
-    Code.EXEC_EXIT_LIQUIDITY: "liquidity",
-    Code.EXEC_EXIT_FORCED: "portfolio",
-    Code.EXEC_EXIT_UNWIND: "portfolio",
-}
-"""Cause of an exit that the system proposes -> trigger of its trade intent; any other order that closes: strategy."""
-_MODES = {0: "off", 1: "shadow", 2: "advisory", 3: "enforced", 4: "quarantine"}
+UNITS_OF = {Code.RISK_WALLET_SHORTFALL: "micro-pUSD", Code.RISK_FEED_LOST: "ns"}
+"""Unit of what a latch measured; any other: ppm."""
 
 
 class Control:
@@ -87,9 +81,10 @@ class Control:
     Parameters
     ----------
     desk: the desk's database (`store.desk.open_desk`); closed with `close`.
+    bound: the run's launch and limits, None = nothing but its settings bounds it.
     """
 
-    def __init__(self, desk: Any, launched: Launched, settings: Settings):
+    def __init__(self, desk: Any, launched: Launched, settings: Settings, bound: Bound | None = None):
         from polytraders.store import desk as desks
 
         self.desk, self.api, self.settings, self.launched = desk, desks, settings, launched
@@ -102,8 +97,18 @@ class Control:
         self._clusters: dict[str, frozenset[str] | None] = {}
         self.switches = Switches(
             settings.portfolio.id, self.strategy, [info.condition_id for info in self.infos],
-            [bot["bot_id"] for bot in self.bots], self._clusters.get, launched.notes.get(SWITCHES),
+            [bot["bot_id"] for bot in self.bots], self._clusters.get, launched.notes.get(SWITCHES), self.run_id,
         )  # fmt: skip
+        self.bound = bound or Bound(settings)
+        self.changes = Changes(
+            launched.pipeline, settings.portfolio.id, self.strategy, [info.condition_id for info in self.infos],
+            launched.notes.get(CHANGES),
+        )  # fmt: skip
+        self.bounds = Bounds(self.infos, launched.notes.get(BOUNDS))
+        self.shown = Shown(launched, settings)
+        self.told = Told(launched, settings, launched.manifest.get("created_ns") or launched.step.now)
+        self.gauges: Gauges | None = None
+        self._found: dict[int, dict[str, str]] = {}  # seq of a CONFIG action -> the settings it comes to
         self._latched = bool(launched.step.state.account[0]["halted"])
         self._work: asyncio.Queue[Work] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "desk")
@@ -126,20 +131,41 @@ class Control:
         self._runner = runner
         runner.observe = self.observe
         runner.tripped = self._tripped
+        self._bind()
         for switch in self.api.switches(self.desk, armed=True):  # before anything else is heard
             self._learn(switch["scope"], switch["target"])
             self._arm(switch["switch_id"], switch["scope"], switch["target"], "was on already")
+        self.gauges = Gauges(runner, self.launched, self.settings, self.bounds, self._arm_at_desk)
+        runner.add_task("gauges", self.gauges.watch)
         runner.add_task("mailbox", self.mailbox)
         runner.add_task("desk", self.write)
         runner.add_task("board", self.board)
 
+    def _bind(self) -> None:
+        """What of the desk holds in this run from its first row on: scope, caps, overrides in force."""
+        assert self._runner is not None
+        self.bounds.caps = caps_of(self.desk, self.bound.limits, self.infos)
+        rows = self.bounds.scope(self.bound.scope)
+        if len(rows):
+            self._runner.put("desk", rows, note={"scope": self.bound.launch_id}, state={BOUNDS: self.bounds.as_data()})
+        for one in reversed(self.api.overrides(self.desk, active=True)):
+            if one["override_id"] not in self.changes.granted:
+                asked = {**one, "parameter": one["after"]["name"], "after": one["after"]["value"]}
+                self._override(one["override_id"], asked, units.ns_from_iso(one["expires_at"]))
+
     def close(self, state: str) -> None:
         """Say how the run ended and let go of the database."""
         try:
-            self._thread.submit(self._beat, {"state": state}).result(timeout=10)
+            self._thread.submit(self._ended, state).result(timeout=10)
         finally:
             self._thread.shutdown(wait=True)
             self.desk.close()
+
+    def _ended(self, state: str) -> None:
+        from polytraders.contracts import Actor
+
+        self._beat({"state": state})
+        unbind(self.desk, self.bound, Actor(kind="system", id=self.run_id), f"its run {state}")
 
     # -- to people
 
@@ -147,16 +173,16 @@ class Control:
         """After each turn, on the loop: what is for people goes to the desk."""
         latch = int(self.launched.step.state.account[0]["halted"])
         if latch and not self._latched:
-            code = Code(latch)
-            self._tripped(by_number(latch).meaning, code, TRIGGERS.get(code, "api_errors"))
+            self._latch(Code(latch), decisions)
         self._latched = bool(latch)
+        self.told.heard(rows, decisions, actions)
         for action in actions:
             kind, corr = int(action["kind"]), int(action["corr"])
             if kind == ActionKind.PROPOSE:
                 self.proposals[corr] = (int(action["market"]), int(action["order_id"]))
                 chain = decisions[decisions["corr"] == corr]
                 try:
-                    proposal = self._proposal(action, chain)
+                    proposal = self.shown.proposal(action, chain, self.told.proposed(action, chain))
                 except Exception as error:  # noqa: BLE001 - nobody can approve what is not shown: it expires
                     assert self._runner is not None
                     self._runner.incident("a proposal cannot be shown", corr=corr, error=str(error))
@@ -168,91 +194,6 @@ class Control:
                 self._work.put_nowait((self._withdraw, (corr, code)))
             elif kind == ActionKind.SUBMIT and corr in self.proposals:
                 self._work.put_nowait((self._executed, (corr, int(action["order_id"]))))
-
-    def _proposal(self, action: np.void, chain: np.ndarray) -> Proposal:
-        from polytraders.contracts import OrderIntent, VoteReceived, at
-
-        now, corr, market = int(action["ts"]), int(action["corr"]), int(action["market"])
-        info, price, size = self.infos[market], int(action["price"]), int(action["size"])
-        outcome, side = Outcome(action["outcome"]), Side(action["side"])
-        families = [bot["family"] for bot in self.bots]
-        said = [row for row in chain if families[row["bot"]] == "strat"]
-        cause = next((row for row in chain if int(row["code"]) in EXITS), None)
-        first = cause if cause is not None else said[0] if said else chain[0]
-        reason = by_number(int(first["code"]))
-        # Only a strategy says in its receipt what it thinks the token is worth.
-        fair, edge = (int(first["limit"]), int(first["observed"])) if said and cause is None else (0, 0)
-        shown = self._against(market, outcome, side)
-        trigger = None
-        if action["flags"] & REDUCE_ONLY:
-            trigger = EXITS[Code(int(cause["code"]))] if cause is not None else "strategy"
-        paid = price if action["flags"] & POST_ONLY else shown  # one that rests trades at its own price
-        expires = now + int(action["expiry"]) * NS_PER_MS
-        builder = self.launched.manifest["builder_code"] or "0x" + "0" * 64
-        order = OrderIntent(
-            **at(now),
-            intent_id=intent_id(self.run_id, corr),
-            strategy_id=self.strategy,
-            portfolio_id=self.settings.portfolio.id,
-            condition_id=info.condition_id,
-            outcome=outcome.name,
-            side=side.name,
-            order_type=OrderType(action["order_type"]).name,
-            post_only=bool(action["flags"] & POST_ONLY),
-            reduce_only=bool(action["flags"] & REDUCE_ONLY),
-            limit_price=units.price_text(price),
-            size_pusd=units.size_text(units.notional_micro(price, size)),
-            size_shares=units.size_text(size),
-            model_edge_bps=f"{Decimal(edge) / 100:f}",
-            reason_code=reason.name,
-            builder_code=builder,
-            expires_at=units.iso_utc(expires),
-        )
-        votes = [
-            VoteReceived(
-                bot_id=self.bots[row["bot"]]["bot_id"], mode=_MODES[int(row["mode"])],
-                decision=Verdict(row["verdict"]).name, reason_code=by_number(int(row["code"])).name,
-            )
-            for row in chain
-            if families[row["bot"]] == "risk" and row["verdict"]
-            and row["verdict"] not in (Verdict.REJECT, Verdict.QUARANTINE)  # of one that only watches
-        ]  # fmt: skip
-        model = f"{Decimal(fair) / (ONE * 100):f}" if 0 < fair < ONE * 100 else None
-        what = f"{side.name.capitalize()} {units.size_text(size)} {outcome.name} of {info.slug} at "
-        what += f"{units.price_text(price)} or better: {reason.meaning}"
-        return self.api.proposal(
-            self.settings.approvals,
-            run_id=self.run_id,
-            corr=corr,
-            now=now,
-            portfolio_id=self.settings.portfolio.id,
-            condition_id=info.condition_id,
-            reason_code=reason.name,
-            reasoning=what,
-            order=order,
-            trigger=trigger,
-            votes=votes,
-            book_hash=self._book_hash(market),
-            price_shown=shown,
-            model_price=model,
-            market_price=units.price_text(paid) if model is not None and paid is not None else None,
-            expires_ns=expires,
-        )
-
-    def _against(self, market: int, outcome: int, side: int) -> int | None:
-        """pips: the best price that an order of this token and side would trade with, None when there is none."""
-        bid, ask = (int(self.launched.step.state.markets[market][name]) for name in ("best_bid", "best_ask"))
-        if outcome == Outcome.NO:
-            bid, ask = (ONE - ask if ask >= 0 else -1), (ONE - bid if bid >= 0 else -1)
-        price = ask if side == Side.BUY else bid
-        return price if price >= 0 else None
-
-    def _book_hash(self, market: int) -> str:
-        row = self.launched.step.state.markets[market]
-        first, cells = int(row["offset"]), 2 * int(row["levels"])
-        told = hashlib.sha256(self.infos[market].condition_id.encode())
-        told.update(self.launched.step.state.book[first : first + cells].tobytes())
-        return told.hexdigest()
 
     def _propose(self, proposals: Sequence[Proposal]) -> None:
         self.api.propose(self.desk, proposals)
@@ -328,7 +269,16 @@ class Control:
         found = self.api.since(self.desk, seq, run_id=self.run_id)
         for action in found:
             self._learn(action.payload.get("scope", ""), action.payload.get("target"))
+            if str(action.kind) == "config":
+                self._look_up(action)
         return found
+
+    def _look_up(self, action: Action) -> None:
+        """What a changed tenant, portfolio or cluster means for this run, from the database."""
+        if action.payload.get("kind") in ("tenant", "portfolio") and self.bound.limits:
+            self.bound, self._found[action.seq] = limits_now(self.desk, self.bound)
+        if self.bound.limits:
+            self.bounds.caps = caps_of(self.desk, self.bound.limits, self.infos)
 
     def _learn(self, scope: str, target: str | None) -> None:
         """Look up what is in a cluster that a switch names; None when the desk does not know."""
@@ -352,23 +302,93 @@ class Control:
         if rows and whole_run(rows) and not self.switches.holds(Scope.GLOBAL):
             # also what a risk bot latched or the runner armed: on the desk that is a switch of the strategy (M5)
             rows = [row for row in rows if row["aux"] != Scope.GLOBAL]
-            if scope in ("global", "portfolio", "strategy"):
+            if scope in ("global", "portfolio", "strategy", "run"):
                 rows.append({"kind": EventKind.SWITCH, "market": -1, "aux": int(Scope.GLOBAL), "size": 0})
         return self._runner.disarm(*rows) if self._runner and rows else None
 
-    def _tripped(self, why: str, code: Code = Code.RISK_KILL_SWITCH_ACTIVE, trigger: str = "api_errors") -> None:
-        """The run stopped itself: a live one says so on the desk."""
-        if self.launched.manifest["run_mode"] == "live":
-            self._work.put_nowait(lambda: self._trip(why, code, trigger))
+    def _latch(self, code: Code, decisions: np.ndarray) -> None:
+        """A risk bot of this run latched: which of its limits, and by how much."""
+        found = decisions[decisions["code"] == int(code)]
+        row = found[0] if len(found) else None
+        measures = []
+        if row is not None:
+            unit = UNITS_OF.get(code, "ppm")
+            measures = [(code.name.lower(), str(int(row["observed"])), str(int(row["limit"])), unit)]
+        why = by_number(int(code)).meaning
+        self._stopped(why, code, self._cause(code, row), measures)
 
-    def _trip(self, why: str, code: Code, trigger: str) -> None:
-        from polytraders.contracts import Actor
+    def _cause(self, code: Code, row: np.void | None) -> str:
+        trigger = TRIGGERS.get(code, "api_errors")
+        if row is None or self.gauges is None:
+            return trigger
+        if code is Code.RISK_DRAWDOWN_BREACH:
+            intraday = self.gauges.parameter("risk.killswitch", "intraday_drawdown_pct") or 0
+            account = self.launched.step.state.account[0]
+            if fall_ppm(int(account["day_peak"]), int(account["equity"])) <= intraday:
+                return "drawdown_weekly"
+        if code is Code.RISK_FEED_LOST and self.launched.step.state.markets[int(row["market"])]["feed_up"]:
+            return "stale_data"
+        return trigger
+
+    def _tripped(self, why: str) -> None:
+        """The runner stopped itself: a part that it cannot do without came to its end."""
+        self._stopped(why, Code.RISK_KILL_SWITCH_ACTIVE, "api_errors", [])
+
+    def _stopped(self, why: str, code: Code, trigger: str, measures: list[tuple[str, str, str, str]]) -> None:
+        self._arm_at_desk("strategy", self.strategy, why, code, trigger, measures)
+
+    def _arm_at_desk(
+        self, scope: str, target: str | None, why: str, code: Code, trigger: str,
+        measures: list[tuple[str, str, str, str]],
+    ) -> None:  # fmt: skip
+        """Arm a switch there. What stops a run without money at a venue stops no other run (M5)."""
+        if self.launched.manifest["run_mode"] != "live":
+            scope, target = "run", self.run_id
+        self._work.put_nowait(lambda: self._trip(scope, target, why, code, trigger, measures))
+
+    def _trip(
+        self, scope: str, target: str | None, why: str, code: Code, trigger: str,
+        measures: list[tuple[str, str, str, str]],
+    ) -> None:  # fmt: skip
+        from polytraders.contracts import Actor, Measure
 
         actor = Actor(kind="system", id=self.run_id)
+        told = [Measure(name=name, value=value, limit=limit, unit=unit) for name, value, limit, unit in measures]
         self.api.arm(
-            self.desk, "strategy", self.strategy, actor, "run", why, trigger=trigger, code=code.name,
+            self.desk, scope, target, actor, "run", why, trigger=trigger, code=code.name, measures=told,
             run_id=self.run_id,
         )  # fmt: skip
+
+    def _override(self, id_: str, asked: Mapping[str, Any], ends: int) -> np.ndarray:
+        """Rows of an override that begins; what cannot be applied is told."""
+        assert self._runner is not None
+        rows, why = self.changes.grant(id_, asked, ends)
+        if why:
+            self._runner.incident("an override is not applied in this run", override=id_, why=why)
+        if len(rows):
+            note = {"override": id_, "parameter": f"{asked['bot_id']}.{asked['parameter']}", "value": asked["after"]}
+            self._runner.put("desk", rows, note=note, state={CHANGES: self.changes.as_data()})
+        return rows
+
+    def _limits(self, action: Action) -> None:
+        """The portfolio or its tenant was changed: what the limits come to now."""
+        assert self._runner is not None
+        found = self._found.pop(action.seq, None)
+        rows = self.changes.limit(found) if found is not None else None
+        if rows is not None and len(rows):
+            self._runner.put("desk", rows, note={"limits": found}, state={CHANGES: self.changes.as_data()})
+
+    def _scope(self, action: Action) -> None:
+        """The launch of this run was resolved again."""
+        assert self._runner is not None
+        listed = {info.condition_id for info in self.infos}
+        scope = (self.bound.scope or frozenset()) | set(action.payload["entered"])
+        self.bound = replace(self.bound, scope=scope - set(action.payload["left"]))
+        rows = self.bounds.scope(self.bound.scope)
+        if len(rows):
+            self._runner.put("desk", rows, note={"scope": action.subject}, state={BOUNDS: self.bounds.as_data()})
+        if missing := [market for market in action.payload["entered"] if market not in listed]:
+            self._runner.incident("markets entered the scope that this run does not follow", markets=missing)
 
     def _hear(self, action: Action, passing: bool = False) -> None:
         from polytraders.store.desk import Kind
@@ -395,7 +415,16 @@ class Control:
         elif kind is Kind.CLEAR and payload.get("final", True) and not passing:
             rows = self._cleared(action.subject, payload["scope"], payload.get("target"))
             state[SWITCHES] = self.switches.as_data()
-        elif kind is Kind.STOP:
+        elif kind is Kind.OVERRIDE:
+            self._override(action.subject, payload, action.ts_ns + int(payload["ttl_s"]) * units.NS_PER_S)
+        elif kind is Kind.OVERRIDE_END:
+            rows = self.changes.end(action.subject)
+            state[CHANGES] = self.changes.as_data()
+        elif kind is Kind.CONFIG:
+            self._limits(action)
+        elif kind is Kind.SCOPE and action.subject == self.bound.launch_id:
+            self._scope(action)
+        elif kind is Kind.STOP and action.subject == self.bound.launch_id:
             runner.stop()
         runner.put("mailbox", rows if rows is not None else rows_of(), note=told, state=state)
 
@@ -416,44 +445,33 @@ class Control:
         )  # fmt: skip
 
     def _beat(self, report: dict[str, Any]) -> None:
+        self.api.expire_overrides(self.desk)  # no override outlives its time because nobody looks
         self.api.heartbeat(self.desk, self.run_id, **report)
 
     def _report(self) -> dict[str, Any]:
-        runner, state = self._runner, self.launched.step.state
+        runner = self._runner
         assert runner is not None
-        now, health, account = runner.now(), runner.health(), state.account[0]
-        money = ("equity", "cash", "reserved", "marked", "realised", "fees", "rebates")
-        quotes = []
-        for market in {market for market, _ in self.proposals.values()}:
-            row = state.markets[market]
-            # While the feed is up a book that does not change is as it was: the quote is of now
-            book_hash, seen = self._book_hash(market), now if row["feed_up"] else int(row["book_ts"])
-            for outcome in (Outcome.YES, Outcome.NO):
-                bid, ask = (self._against(market, outcome, side) for side in (Side.SELL, Side.BUY))
-                quote = (self.infos[market].condition_id, outcome.name, bid, ask, book_hash, seen)
-                quotes.append(self.api.Quote(*quote))
-        topics = {
-            "account": {"account": {name: units.money_text(int(account[name])) for name in money}},
-            "health": {
-                name: {"up": part["up"], "since_ns": part["since"], "errors": part["restarts"], "error": part["error"]}
-                for name, part in health["tasks"].items()
-            },
-            "markets": {
-                info.condition_id: {
-                    "slug": info.slug, "question": info.question, "status": int(row["status"]), "in_scope": True,
-                    "bid": _price(int(row["best_bid"])), "ask": _price(int(row["best_ask"])),
-                    "volume": units.money_text(int(row["volume_24h"])), "closes_at": int(info.end_ts),
-                }
-                for info, row in zip(self.infos, state.markets, strict=True)
-            },
-        }  # fmt: skip
+        now, health = runner.now(), runner.health()
+        quotes = self.shown.quotes({market for market, _ in self.proposals.values()}, now)
+        topics = self.told.topics(runner, health, now)
+        topics["limits"] |= self._caps()
+        for name, inside in zip(topics["markets"], self.bounds.in_scope, strict=True):
+            topics["markets"][name]["in_scope"] = inside
         document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
         kept = "halted" if runner.halted else "stopping" if health["stopping"] else "running"
         return {"now": now, "state": kept, "document": document, "quotes": quotes, "topics": topics}
 
-
-def _price(pips: int) -> str | None:
-    return units.price_text(pips) if pips >= 0 else None
+    def _caps(self) -> dict[str, dict[str, str]]:
+        """The caps of clusters and categories as limits."""
+        told, used = {}, self.bounds.used(self.launched.step.state.positions)
+        for cap in self.bounds.caps:
+            for name, value, limit in (("gross", used[cap.name][0], cap.gross), ("net", used[cap.name][1], cap.net)):
+                if limit < NO_CAP:
+                    told[f"{cap.name} {name}"] = {
+                        "observed": units.money_text(abs(value)), "limit": units.money_text(limit), "unit": "pUSD",
+                        "scope": self.settings.portfolio.id,
+                    }  # fmt: skip
+        return told
 
 
 def _call(works: Sequence[Callable[[], Any]]) -> None:

@@ -16,7 +16,7 @@ from polytraders.run.backtest import engine_options, gate_options, new_run_id
 from polytraders.run.lock import Lock
 from polytraders.run.orders import Orders
 from polytraders.run.pipeline import build_pipeline
-from polytraders.run.recover import fresh_step, take_over
+from polytraders.run.recover import Resident, fresh_step, take_over
 from polytraders.store.log import QUEUE_BATCHES, LogWriter, reopen
 from polytraders.store.manifest import make_manifest
 from polytraders.store.runs import runs_root
@@ -43,6 +43,7 @@ class Launched:
     notes: dict[str, Any]
     lock: Lock
     session: dict[str, Any]
+    resident: Resident | None = None  # what to rebuild a simulated venue from
 
     @property
     def run_id(self) -> str:
@@ -140,5 +141,6 @@ def resume(folder: Path) -> Launched:
         "recovery_ms": round(1e3 * taken.seconds, 3),
     }
     return Launched(
-        folder, taken.manifest, taken.pipeline, taken.step, writer, taken.orders, taken.notes, lock, session
-    )
+        folder, taken.manifest, taken.pipeline, taken.step, writer, taken.orders, taken.notes, lock, session,
+        taken.resident,
+    )  # fmt: skip

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from polytraders.config import Settings
     from polytraders.data.markets import MarketInfo
 
-WORDS = {bit.name.lower(): bit for bit in Listed if bit is not Listed.UNVETTED}
+NO_FINDING = (Listed.UNVETTED, Listed.OUT_OF_SCOPE, Listed.CAPPED)
+"""Bits that no list sets: whether there was one, and what the desk's portfolio says (`run.bounds`)."""
+WORDS = {bit.name.lower(): bit for bit in Listed if bit not in NO_FINDING}
 _CONDITION = re.compile(r"0x[0-9a-f]{64}")
 
 

@@ -37,14 +37,15 @@ from polytraders.engine.setup import Pipeline
 from polytraders.engine.state import PENDING_CANCEL
 from polytraders.errors import DataError, UsageError
 from polytraders.reasons import Code
-from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, EventKind, Flag
+from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, Answer, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
-from polytraders.run.snapshot import freeze, layout_of, write_snapshot
+from polytraders.run.snapshot import VENUE, write_snapshot
 from polytraders.run.supervisor import FIRST_WAIT, Supervisor, cause
+from polytraders.store.frozen import freeze, layout_of
 from polytraders.store.log import LogWriter, Position, RecordKind
 from polytraders.units import NS_PER_MS, NS_PER_S
-from polytraders.venue.port import News, Request, VenuePort
+from polytraders.venue.port import News, Request, Resident, VenuePort
 from polytraders.venue.refusal import Refused
 
 log = logging.getLogger("polytraders.run")
@@ -140,6 +141,7 @@ class Runner:
         self.orders, self.notes = orders or Orders(), notes if notes is not None else {}
         self.tripped: Callable[[str], None] = lambda why: None
         """Told when the runner itself arms the kill switch, on the loop."""
+        self.resident = port if isinstance(port, Resident) else None
         self.supervisor = Supervisor(self._down)
         self.outbox = Outbox(port, self._deny) if port is not None else None
         self.incidents: deque[dict[str, Any]] = deque(maxlen=1_000)
@@ -193,6 +195,11 @@ class Runner:
             rows["ts_event"][rows["ts_event"] == 0] = now
         self._inbox.append(Arrival(source, rows, tuple(keys), note or {}, state or {}))
         self._arrived.set()
+
+    @property
+    def waiting(self) -> int:
+        """What came and was not taken in yet, and what was decided and is not written yet."""
+        return len(self._inbox) + self.writer.backlog
 
     def emit(self, news: News) -> None:
         """The venue's news, for `VenuePort.start`."""
@@ -259,6 +266,7 @@ class Runner:
             raise self._failed
         while self._inbox or self._said:
             self._turn()
+        self._decide([])  # what happened at a venue of this process since
         return await self._close()
 
     def stop(self) -> None:
@@ -418,6 +426,9 @@ class Runner:
         if note:
             records.append((RecordKind.NOTE, note))
         urgent = bool(requests) or bool(note)
+        if self.resident is not None and (happened := self.resident.journal()):
+            note["venue"] = happened
+            records = [one for one in records if one[0] is not RecordKind.NOTE] + [(RecordKind.NOTE, note)]
         self.writer.commit(
             records, partial(self._written, asyncio.get_running_loop(), requests, began) if urgent else None
         )
@@ -467,7 +478,11 @@ class Runner:
                 # A refusal of the venue's side counts against it; what we keep back ourselves is no error of anybody.
                 ours = why in (Code.EXEC_NOT_SENT_DRY_RUN, Code.EXEC_NOT_SENT_HALTED, Code.EXEC_NOT_SENT_STOPPING)
                 end = EventKind.CANCEL if ours else EventKind.ORDER_REJECT
-                self.put("runner", rows_of({**told, "kind": end, "size": int(why)}))
+                said = [{**told, "kind": end, "size": int(why)}]
+                if why == Code.EXEC_NOT_SENT_DRY_RUN:  # an approval is for one rehearsal, or the step sends it for ever
+                    spent = {"kind": EventKind.APPROVAL, "aux": int(action["corr"]), "size": int(Answer.EXPIRED)}
+                    said.append({**told, **spent})
+                self.put("runner", rows_of(*said))
             elif kind in _SETS:
                 self.put("runner", rows_of({**told, "kind": _SETS[ActionKind(kind)]}))
 
@@ -579,10 +594,18 @@ class Runner:
         if self._freezing or not new or not (now or new >= self.options.snapshot_events or old):
             return
         self._freezing = True
+        state, resident = self.step.state, self.resident
+        if resident is not None and not now:  # its journal belongs before the snapshot
+            self._decide([])
         self._snapshot_seq, self._snapshot_at = self.step.seq, self.now()
-        state = self.step.state
-        books = {"orders": self.orders.as_data(), "notes": dict(self.notes)}
-        parts = (self.step.seq, books, layout_of(state), freeze(state))
+        books: dict[str, Any] = {"orders": self.orders.as_data(), "notes": dict(self.notes)}
+        layout, arrays = layout_of(state), freeze(state)
+        if resident is not None:
+            frozen = resident.freeze()
+            books["venue"] = frozen.books
+            layout |= {VENUE + name: shape for name, shape in frozen.layout.items()}
+            arrays |= {VENUE + name: data for name, data in frozen.arrays.items()}
+        parts = (self.step.seq, books, layout, arrays)
         self.writer.mark(lambda at: self._snapshots.submit(self._write_snapshot, at, *parts))
 
     def _write_snapshot(self, at: Position, seq: int, books: Any, layout: Any, arrays: Any) -> None:

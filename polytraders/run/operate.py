@@ -8,6 +8,7 @@ live     live data, orders at the venue; with dry_run everything but the sending
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,17 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polytraders.config import home
+from polytraders.contracts import Actor
 from polytraders.errors import UsageError
+from polytraders.run.binding import Bound, bind, rebind, unbind
 from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.listing import vet
 from polytraders.run.live import Options, Runner
 from polytraders.run.lock import Lock
 from polytraders.run.pipeline import CLEARING, asks_clearance
 from polytraders.run.venues import MarketData, environment, find_markets, live_port
+from polytraders.store.desk import open_desk
 from polytraders.units import NS_PER_S
 
 if TYPE_CHECKING:
     from polytraders.config import Settings
+    from polytraders.store.sql import Database
     from polytraders.venue.polymarket.hosts import Environment
     from polytraders.venue.port import VenuePort
 
@@ -45,6 +50,7 @@ class Order:
     confirm: str | None = None
     seconds: float = 0.0  # stop after so long, 0 = when told
     pins: dict[str, Any] | None = None
+    who: str = "operator"  # the person, for the audit of a launch
 
 
 def confirmation(settings: Settings) -> str:
@@ -99,24 +105,31 @@ def operate(settings: Settings, order: Order, *, tell: Callable[[dict[str, Any]]
 
     async def whole() -> dict[str, Any]:
         infos = vet(await find_markets(env, order.slugs, order.events, order.limit), settings)
-        launched = begin(
-            settings,
-            mode=order.mode,
-            strategy=order.strategy,
-            infos=infos,
-            venue={"shadow": "none", "paper": "simulated", "live": env.name}[order.mode],
-            models=_models(settings, order.mode),
-            pins={"venue": env.name, "recording": f"live data of {env.name}", **(order.pins or {})},
-            notes=_notes(settings, order.mode, env),
-        )
-        return await _work(launched, settings, env, order.seconds, tell)
+        actor = Actor(kind="operator", id=order.who)
+        with contextlib.ExitStack() as undo:
+            desk = undo.enter_context(open_desk())
+            bound = bind(desk, settings, order.strategy, order.mode, infos, actor)
+            undo.callback(unbind, desk, bound, actor, "it did not begin")
+            launched = begin(
+                bound.settings,
+                mode=order.mode,
+                strategy=order.strategy,
+                infos=infos,
+                venue={"shadow": "none", "paper": "simulated", "live": env.name}[order.mode],
+                models=_models(settings, order.mode),
+                pins={"venue": env.name, "recording": f"live data of {env.name}", **(order.pins or {})},
+                notes=_notes(settings, order.mode, env),
+                desk=bound.as_dict(),
+            )
+            undo.pop_all()
+        return await _work(launched, desk, bound, env, order.seconds, tell)
 
     return asyncio.run(whole())
 
 
 def go_on(
     folder: Path, settings: Settings, urls: str, *, confirmed: str | None, seconds: float,
-    tell: Callable[[dict[str, Any]], None],
+    tell: Callable[[dict[str, Any]], None], who: str = "operator",
 ) -> dict[str, Any]:  # fmt: skip
     """Take a run over that was stopped or cut off, as `operate`. settings: those the run was begun with."""
     launched = resume(folder)
@@ -126,11 +139,24 @@ def go_on(
             refuse_uncleared(launched)
             confirm(settings, confirmed)
         env = environment(launched.manifest["pins"]["venue"], urls)
+        with contextlib.ExitStack() as undo:
+            desk = undo.enter_context(open_desk())
+            bound = rebind(desk, bound_of(launched, settings), launched.step.infos, Actor(kind="operator", id=who))
+            undo.pop_all()
     except BaseException:
         launched.writer.close({"flushed": False})
         launched.lock.release()
         raise
-    return asyncio.run(_work(launched, settings, env, seconds, tell))
+    return asyncio.run(_work(launched, desk, bound, env, seconds, tell))
+
+
+def bound_of(launched: Launched, settings: Settings) -> Bound:
+    """What bounded a run when it began, from its manifest."""
+    said = launched.manifest.get("desk") or {}
+    return Bound(
+        settings, said.get("launch_id", ""), strategy_id=launched.manifest["strategy"],
+        limits=said.get("limits", {}), strategy=said.get("strategy", {}),
+    )  # fmt: skip
 
 
 def _models(settings: Settings, mode: str) -> dict[str, Any]:
@@ -157,7 +183,10 @@ def port_of(launched: Launched, settings: Settings, env: Environment) -> VenuePo
         from polytraders.run.backtest import venue_model
         from polytraders.venue.simulated import SimulatedPort
 
-        return SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        port = SimulatedPort(infos, launched.manifest["engine"]["cash"], venue_model(settings))
+        if (kept := launched.resident) is not None:
+            port.take_up(kept.frozen, kept.batches)
+        return port
     if mode == "live" and not settings.live.dry_run:
         return live_port(env, infos, settings)
     return None
@@ -165,16 +194,16 @@ def port_of(launched: Launched, settings: Settings, env: Environment) -> VenuePo
 
 async def _work(
     launched: Launched,
-    settings: Settings,
+    desk: Database,
+    bound: Bound,
     env: Environment,
     seconds: float,
     tell: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     from polytraders.run.control import Control
-    from polytraders.store.desk import open_desk
 
     port = account = control = None
-    ended = "failed"
+    ended, settings = "failed", bound.settings
     try:
         port = port_of(launched, settings, env)
         if port is not None and port.name != "simulated":
@@ -182,14 +211,15 @@ async def _work(
         data = MarketData(env, launched.step.infos)
         runner = Runner(
             launched.folder, launched.pipeline, launched.step, launched.writer, port, {"market data": data},
-            orders=launched.orders, notes=launched.notes, options=options_of(settings), session=launched.session,
+            orders=launched.orders, notes=launched.notes, session=launched.session,
+            options=options_of(settings, launched.manifest["run_mode"]),
         )  # fmt: skip
         runner.feed_health = data.health
         if account is not None:
             from polytraders.run import clearance
 
             runner.add_task("clearance", clearance.watch(port, settings, runner))
-        control = Control(open_desk(), launched, settings)
+        control = Control(desk, launched, settings, bound)
         control.begin()
         control.attach(runner)
         summary = await work(runner, launched, seconds, tell)
@@ -198,16 +228,19 @@ async def _work(
     finally:
         if control is not None:
             control.close(ended)
+        else:
+            unbind(desk, bound, Actor(kind="system", id=launched.run_id), "its run did not begin")
+            desk.close()
         if account is not None:
             account.release()
         launched.lock.release()
 
 
-def options_of(settings: Settings) -> Options:
-    """The runner's options as [live] has them."""
+def options_of(settings: Settings, mode: str) -> Options:
+    """The runner's options as [live] has them; a paper run sends to the simulated venue, dry or not."""
     live = settings.live
     return Options(
-        sends=not live.dry_run,
+        sends=mode == "paper" or not live.dry_run,
         snapshot_events=live.snapshot_events,
         snapshot_every=live.snapshot_s * NS_PER_S,
         reconcile_every=live.reconcile_s * NS_PER_S,

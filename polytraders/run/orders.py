@@ -44,7 +44,7 @@ class Sent:
 
     def known(self) -> Known:
         waiting = tuple(key for key, final in self.trades.items() if not final)
-        return Known(self.action, self.key, self.filled, tuple(self.trades), waiting, self.acked)
+        return Known(self.action, self.key, self.filled, tuple(self.trades), waiting, self.acked, bool(self.ended))
 
 
 class Orders:

@@ -20,10 +20,24 @@ from polytraders.engine.jit import source_hash
 from polytraders.engine.live import Step
 from polytraders.engine.setup import Pipeline, new_state
 from polytraders.errors import DamageError, UsageError
+from polytraders.rows import EVENT
 from polytraders.run.orders import Orders
 from polytraders.run.pipeline import pipeline_from_manifest
-from polytraders.run.snapshot import layout_of, read_snapshot, snapshots, thaw
+from polytraders.run.snapshot import VENUE, read_snapshot, snapshots
+from polytraders.store.frozen import layout_of, thaw
 from polytraders.store.log import DTYPES, Position, Record, RecordKind, Tail, read_tail
+from polytraders.venue.port import Frozen
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What the log has of a venue that lived in the run's process (`SimulatedPort.take_up`)."""
+
+    frozen: Frozen | None  # as it was at the snapshot, None = from the run's begin on
+    batches: tuple[tuple[np.ndarray, dict[str, Any]], ...]  # since then: EVENT[k] and the note of each
+
+
+NO_ROWS = np.zeros(0, EVENT)
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class Taken:
     snapshot: int  # seq of the snapshot it began from, 0 = none
     replayed: int  # events fed on top
     seconds: float
+    resident: Resident | None = None
 
 
 def market_infos(manifest: dict[str, Any]) -> list[MarketInfo]:
@@ -74,10 +89,12 @@ def take_over(folder: Path) -> Taken:
         )
     pipeline = pipeline_from_manifest(manifest)
     step = fresh_step(manifest, pipeline)
-    orders, notes, seq, tail = Orders(), {}, 0, None
+    orders, notes, seq, tail, frozen = Orders(), {}, 0, None, None
     for path in snapshots(folder):
         found = read_snapshot(path)
-        if found is None or found.layout != layout_of(step.state):
+        if found is None or {k: v for k, v in found.layout.items() if k[: len(VENUE)] != VENUE} != layout_of(
+            step.state
+        ):
             continue
         try:
             tail = read_tail(folder, found.position)
@@ -85,12 +102,19 @@ def take_over(folder: Path) -> Taken:
             continue
         thaw(step.state, found.arrays)
         orders, notes, seq = Orders.from_data(found.books["orders"]), found.books["notes"], found.seq
+        if "venue" in found.books:
+            arrays = {k.removeprefix(VENUE): v for k, v in found.arrays.items() if k.startswith(VENUE)}
+            layout = {k.removeprefix(VENUE): v for k, v in found.layout.items() if k.startswith(VENUE)}
+            frozen = Frozen(found.books["venue"], layout, arrays)
         break
     tail = tail or read_tail(folder)
     replayed = _feed_again(folder, step, tail, orders, notes)
-    return Taken(
-        manifest, pipeline, step, orders, notes, tail.end, tail.torn, seq, replayed, time.perf_counter() - began
-    )
+    resident = None
+    if manifest["run_mode"] == "paper":
+        told = ((b.get(RecordKind.EVENTS, NO_ROWS), b.get(RecordKind.NOTE) or {}) for b in batches(tail.records))
+        resident = Resident(frozen, tuple(told))
+    seconds = time.perf_counter() - began
+    return Taken(manifest, pipeline, step, orders, notes, tail.end, tail.torn, seq, replayed, seconds, resident)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

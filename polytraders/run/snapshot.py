@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import numpy as np
 import orjson
 
-from polytraders.engine.state import State
 from polytraders.store.log import Position
 
 MAGIC = b"PTSNAP01"
+VENUE = "venue."
+"""Before the names of the arrays of a venue that lives in the run's process."""
 KEEP = 3
 """Snapshots that stay; older ones are removed."""
 _HEAD = struct.Struct("<8sII")  # magic, length of the JSON head, CRC32C of what follows
@@ -44,26 +44,6 @@ class Snapshot:
     books: dict[str, Any]
     layout: dict[str, Any]
     arrays: dict[str, bytes]
-
-
-def layout_of(state: State) -> dict[str, Any]:
-    """Shape and dtype of every array, as JSON knows them: two states with the same can take each other's bytes."""
-    return {name: [list(a.shape), _spelt(a.dtype)] for name, a in zip(State._fields, state, strict=True)}
-
-
-def _spelt(dtype: np.dtype) -> str:
-    return str(dtype.descr) if dtype.fields else dtype.str
-
-
-def freeze(state: State) -> dict[str, bytes]:
-    """A copy of every array's bytes: a few milliseconds, so that the step can go on at once."""
-    return {name: a.tobytes() for name, a in zip(State._fields, state, strict=True)}
-
-
-def thaw(state: State, arrays: Mapping[str, bytes]) -> None:
-    """Put frozen bytes into a state of the same layout."""
-    for name, array in zip(State._fields, state, strict=True):
-        array.view(np.uint8).reshape(-1)[:] = np.frombuffer(arrays[name], np.uint8)
 
 
 def snapshot_path(folder: Path, seq: int) -> Path:

@@ -41,8 +41,9 @@ class Switches:
         bots: Sequence[str],
         members: Callable[[str], frozenset[str] | None],
         held: Mapping[str, Sequence[Sequence[int]]] | None = None,
+        run_id: str = "",
     ):
-        self.portfolio, self.strategy = portfolio, strategy
+        self.portfolio, self.strategy, self.run_id = portfolio, strategy, run_id
         self.markets = {name: number for number, name in enumerate(condition_ids)}
         self.bots = {name: number for number, name in enumerate(bots)}
         self.members = members
@@ -64,6 +65,8 @@ class Switches:
             return [(-1, Scope.PORTFOLIO, 0)] if target == self.portfolio else []
         if scope == "strategy":
             return [(-1, Scope.STRATEGY, 0)] if target == self.strategy else []
+        if scope == "run":  # it has one strategy
+            return [(-1, Scope.STRATEGY, 0)] if target == self.run_id else []
         if scope == "family" and target in FAMILIES:
             number = FAMILIES.index(target)
             return [(-1, Scope.FAMILY, number)] if any(bot.startswith(target + ".") for bot in self.bots) else []

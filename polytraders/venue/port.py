@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -64,6 +64,7 @@ class Known:
     trades: tuple[str, ...] = ()  # keys of its fills that are booked
     provisional: tuple[str, ...] = ()  # of those, not confirmed yet
     acked: bool = False  # its ORDER_ACK is booked
+    over: bool = False  # its end is booked
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,29 @@ class Balances:
     shares: dict[tuple[int, int], int]  # (market, outcome) -> micro-shares; no entry = none
     allowance: int  # micro-pUSD the exchange may move
     ts: int  # ns, when it was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A venue of this process as it was at one moment, for a snapshot. books: plain data; arrays: name -> bytes."""
+
+    books: dict[str, Any]
+    layout: dict[str, Any]
+    arrays: dict[str, bytes]
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """A venue that lives in this process: what happens there is in the run's log, so that it outlives the process.
+
+    Everything that a row of the log tells of it was in `journal` before, or in the same batch.
+    """
+
+    def journal(self) -> list[list[Any]]:
+        """What happened since it was last asked, as JSON has it: with the batch of the rows that were observed last."""
+
+    def freeze(self) -> Frozen:
+        """All of it, with an empty journal."""
 
 
 class VenuePort(Protocol):

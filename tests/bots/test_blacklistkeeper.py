@@ -26,9 +26,11 @@ def vote(flags: int = 0, intent=BUY, end_ts: int = 0, **values):
 FINDINGS = [
     (Listed.UNVETTED, {}, "RISK_BLACKLIST_UNREADABLE"),
     (Listed.BANNED, {}, "RISK_MARKET_BANNED"),
+    (Listed.OUT_OF_SCOPE, {}, "RISK_MARKET_OUT_OF_SCOPE"),
     (Listed.DISPUTED, {}, "RISK_MARKET_DISPUTED"),
     (Listed.NO_SOURCE, {}, "RISK_MARKET_NO_SOURCE"),
     (Listed.SINGLE_SOURCE, SINGLE, "RISK_MARKET_SINGLE_SOURCE"),
+    (Listed.CAPPED, {}, "RISK_CLUSTER_LIMIT"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -321,6 +322,15 @@ def test_the_same_recording_and_options_give_the_same_file_and_another_seed_anot
 def test_too_little_evidence_is_refused():
     with pytest.raises(DataError, match="cancels to fit on"):
         cal.calibrate([session_of(living_queue(1, False, 200))], orders=100, horizon_s=2)
+
+
+def test_a_recording_of_full_books_is_refused_with_the_reason():
+    session = session_of(living_queue(1, False, 2_000))
+    books = session.events.copy()
+    books["flags"][books["kind"] == EventKind.CHANGE] |= Flag.SNAPSHOT
+    with pytest.raises(DataError, match="full books, and not one single change of depth") as refused:
+        cal.calibrate([replace(session, events=books)], orders=100, horizon_s=2)
+    assert "price_change" in str(refused.value) and "queue_model" in str(refused.value)
 
 
 def test_a_calibration_that_is_not_there_or_not_one_is_refused(home):

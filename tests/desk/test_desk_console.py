@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     opened.close()
 
 
-@pytest.fixture(scope="module")
-def address(desk: Any) -> Iterator[str]:
-    """The console's address, with its key."""
-    environment = os.environ | {"POLYTRADERS_DATABASE": desk.url, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    environment.pop("POLYTRADERS_TOKEN", None)
+@contextmanager
+def console(environment: dict[str, str]) -> Iterator[str]:
+    """The address of `polytraders console` with its key, while it runs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "polytraders.cli", "console", "--port", "0"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     lines: list[str] = []
     try:
@@ -79,6 +79,15 @@ def address(desk: Any) -> Iterator[str]:
             process.kill()
     token = re.search(r"token=(\S+)", lines[0])
     assert token and token[1] not in "".join(lines[1:]), "the key stands in the log"
+
+
+@pytest.fixture(scope="module")
+def address(desk: Any) -> Iterator[str]:
+    """The console's address, with its key."""
+    environment = os.environ | {"POLYTRADERS_DATABASE": desk.url}
+    environment.pop("POLYTRADERS_TOKEN", None)
+    with console(environment) as found:
+        yield found
 
 
 def opened(browser: Any, address: str, page_name: str) -> Any:

@@ -68,16 +68,20 @@ def test_its_money_adds_up(cells):
 def test_every_settlement_line_is_its_own_arithmetic(cells):
     (table,) = [h for h in html(cells) if "left at resolution" in h]
     rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in re.findall(r"<tr.*?</tr>", table, re.S)]
-    known = 0
-    for line in rows[1:]:
+    known, sums = 0, [0.0, 0.0]
+    *lines, total = rows[1:]
+    for line in lines:
         _, token, bought, price, paid, sold, left, pays, received, result = line
         assert token in ("YES", "NO") and float(bought) > 0 and 0 < float(price) < 1
+        sums[0] += float(paid)
         if pays != "—":
             known += 1
+            sums[1] += float(result)
             assert float(pays) in (0.0, 1.0)
             assert float(received) == pytest.approx(float(left) * float(pays), abs=0.01)
             assert float(result) == pytest.approx(float(sold) + float(received) - float(paid), abs=0.02)
     assert known >= 50
+    assert [float(total[4]), float(total[9])] == pytest.approx(sums, abs=0.01 * len(lines))
 
 
 def test_it_is_small_and_asks_nobody_for_anything(cells):

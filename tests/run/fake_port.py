@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polytraders.rows import ActionKind, EventKind, Flag
+from polytraders.rows import ActionKind, EventKind, Flag, Side
 from polytraders.run.live import rows_of
 from polytraders.venue.port import Balances, Known, News, OpenOrder, Request, Trade
 
@@ -19,7 +19,8 @@ class FakePort:
 
     name = "fake"
 
-    def __init__(self, *, refuse_cancels: int = 0, delay: float = 0.0):
+    def __init__(self, *, refuse_cancels: int = 0, delay: float = 0.0, cash: int = 1_000_000_000):
+        self.cash, self.shares = cash, {}  # micro-pUSD; (market, outcome) -> micro-shares
         self.book: dict[str, list[Any]] = {}
         self.wire: list[tuple[str, str]] = []
         self.fills: list[Trade] = []
@@ -75,6 +76,10 @@ class FakePort:
         self.book[key][1] = filled = filled + size
         if filled == action["size"]:
             del self.book[key]
+        sign = 1 if action["side"] == Side.BUY else -1
+        place = (int(action["market"]), int(action["outcome"]))
+        self.shares[place] = self.shares.get(place, 0) + sign * size
+        self.cash -= sign * size * int(action["price"]) // 10_000
         self.tell(EventKind.FILL_CONFIRMED, action, f"t{len(self.fills)}", price=int(action["price"]), size=size,
                   flags=Flag.MAKER)  # fmt: skip
         self.fills.append(None)  # type: ignore[arg-type]
@@ -94,7 +99,7 @@ class FakePort:
         return []
 
     async def balances(self) -> Balances:
-        return Balances(0, {}, 0, 0)
+        return Balances(self.cash, {place: size for place, size in self.shares.items() if size}, 0, 0)
 
     async def reconcile(self) -> dict[str, Any]:
         return {"differences": []}

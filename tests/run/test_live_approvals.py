@@ -58,7 +58,28 @@ class Desk:
         return json.loads(done.stdout)
 
     def intents(self, *words: str) -> list[dict[str, Any]]:
-        return self.cli("intents", "list", *words)["intents"]
+        """What `intents list` shows, read here: a command a look is too slow for what waits a minute."""
+        from polytraders.store.desk import expire, intents
+
+        with self.store() as store:
+            expire(store)
+            return intents(store, () if "--all" in words else ("PENDING",))
+
+    def show(self, trade_intent_id: str) -> dict[str, Any]:
+        from polytraders.store.desk import intent
+
+        with self.store() as store:
+            return intent(store, trade_intent_id)
+
+    @contextmanager
+    def store(self) -> Iterator[Any]:
+        from polytraders.store.desk import open_desk
+
+        store = open_desk(f"sqlite:///{self.home / 'desk.sqlite'}")
+        try:
+            yield store
+        finally:
+            store.close()
 
     def account(self) -> dict[str, int]:
         """The venue's record of the one account: cash, reserved, open_orders, orders, trades."""
@@ -83,6 +104,19 @@ class Desk:
 
     def proposed(self, market: dict[str, str], outcome: str) -> dict[str, Any]:
         return self.until(lambda: self.pending(market, outcome), f"a proposal for {outcome}")
+
+    def approved(self, market: dict[str, str], outcome: str, answer: Callable[[str], Any]) -> str:
+        """Approve what is proposed for a token, by any door; its id. What lost its ground meanwhile comes anew."""
+
+        def one() -> str | None:
+            found = self.pending(market, outcome)
+            if found is None:
+                return None
+            answer(found["trade_intent_id"])
+            done = self.show(found["trade_intent_id"])["status"] in ("APPROVED", "EXECUTED")
+            return found["trade_intent_id"] if done else None
+
+        return self.until(one, f"an approval for {outcome}", seconds=180)
 
 
 @contextmanager
@@ -109,11 +143,19 @@ def breathing(venue: Served, *slugs: str) -> Iterator[None]:
 
 
 @contextmanager
-def running(desk: Desk, *slugs: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    words = ["--mode", "live", "--venue", "local", "--venue-urls", json.dumps(desk.venue.urls), "--strategy", STRATEGY]
-    words += ["--confirm", "TRADE LIVE PORT-001", "--settings", str(ROOT / "settings.ini"), "--json"]
+def running(
+    desk: Desk, *slugs: str, mode: str = "live", settings: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A run, and what it told when it worked. settings: set on its command line; None: those of this file."""
+    words = ["--mode", mode, "--venue", "local", "--venue-urls", json.dumps(desk.venue.urls), "--strategy", STRATEGY]
+    words += ["--confirm", "TRADE LIVE PORT-001", "--json"]
+    words += [] if settings is not None else ["--settings", str(ROOT / "settings.ini")]
     words += [word for slug in slugs for word in ("--market", slug)]
-    words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    words += [
+        word
+        for name, value in (SETTINGS if settings is None else settings).items()
+        for word in ("--set", f"{name}={value}")
+    ]
     process = subprocess.Popen([*CLI, "run", *words], stdout=subprocess.PIPE, text=True, env=desk.environment, cwd=ROOT)
     try:
         assert process.stdout is not None
@@ -133,17 +175,13 @@ def by_http(desk: Desk, path: str) -> Any:
     from polytraders.api.app import create_app
     from polytraders.config import load_settings
     from polytraders.contracts import Actor
-    from polytraders.store.desk import open_desk
     from polytraders.store.desk.access import create_token
 
-    store = open_desk(f"sqlite:///{desk.home / 'desk.sqlite'}")
-    try:
+    with desk.store() as store:
         _, token = create_token(store, "bob", ["approve"], Actor(kind="operator", id="ann"))
-        app = create_app(store, load_settings(ROOT / "settings.ini"))
+        app = create_app(store, load_settings(desk.environment.get("POLYTRADERS_SETTINGS") or ROOT / "settings.ini"))
         client = TestClient(app, base_url="http://127.0.0.1:8000")
         return client.post(path, headers={"authorization": f"Bearer {token}"})
-    finally:
-        store.close()
 
 
 def test_from_a_proposal_to_an_order_and_through_the_switches_to_the_end(tmp_path: Path):
@@ -159,14 +197,10 @@ def test_from_a_proposal_to_an_order_and_through_the_switches_to_the_end(tmp_pat
             # By command line: it rests, as the venue's own record says.
             assert desk.cli("intents", "approve", first["trade_intent_id"])["status"] == "APPROVED"
             desk.until(lambda: desk.account()["open_orders"] == 1, "the order rests")
-            desk.until(
-                lambda: desk.cli("intents", "show", first["trade_intent_id"])["status"] == "EXECUTED", "the desk knows"
-            )
+            desk.until(lambda: desk.show(first["trade_intent_id"])["status"] == "EXECUTED", "the desk knows")
 
             # By HTTP.
-            second = desk.proposed(snow, "YES")
-            answer = by_http(desk, f"/intents/{second['trade_intent_id']}/approve")
-            assert answer.status_code == 200, answer.text
+            desk.approved(snow, "YES", lambda id_: by_http(desk, f"/intents/{id_}/approve"))
             desk.until(lambda: desk.account()["open_orders"] == 2, "the second rests")
 
             # Rejected, and left alone until its time is over.
@@ -176,7 +210,7 @@ def test_from_a_proposal_to_an_order_and_through_the_switches_to_the_end(tmp_pat
             refused = desk.cli("intents", "approve", no["trade_intent_id"], code=1)
             assert refused["code"] == "GOV_APPROVAL_NOT_PENDING"
             ended = ("VOID", "EXPIRED")
-            desk.until(lambda: desk.cli("intents", "show", left["trade_intent_id"])["status"] in ended, "it expires")
+            desk.until(lambda: desk.show(left["trade_intent_id"])["status"] in ended, "it expires")
             assert desk.cli("intents", "approve", left["trade_intent_id"], code=1)["ok"] is False
             assert desk.account()["orders"] == 2
 
@@ -206,8 +240,7 @@ def test_from_a_proposal_to_an_order_and_through_the_switches_to_the_end(tmp_pat
 
             # Cleared, it goes on.
             desk.cli("kill-switches", "clear", f"strategy:{STRATEGY}", "-r", "the drill is over")
-            again = desk.proposed(snow, "YES")
-            desk.cli("intents", "approve", again["trade_intent_id"])
+            desk.approved(snow, "YES", lambda id_: desk.cli("intents", "approve", id_, code=None))
             desk.until(lambda: desk.account()["open_orders"] == 1, "an order rests again")
 
             # The global one: everything goes, and it takes two persons to clear it.
@@ -219,8 +252,7 @@ def test_from_a_proposal_to_an_order_and_through_the_switches_to_the_end(tmp_pat
             assert desk.account()["orders"] == sent
             assert desk.intents() == []
             assert desk.cli("kill-switches", "clear", "global", "-r", "looked", who="bob")["status"] == "clear"
-            last = desk.proposed(snow, "YES")
-            desk.cli("intents", "approve", last["trade_intent_id"])
+            desk.approved(snow, "YES", lambda id_: desk.cli("intents", "approve", id_, code=None))
             desk.until(lambda: desk.account()["open_orders"] == 1, "an order rests at the end")
 
             process.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ CLUSTERS = {"CL-1": frozenset({"0xaa", "0xbb"}), "CL-2": frozenset({"0xbb", "0xd
 
 
 def made(held: dict | None = None) -> Switches:
-    return Switches("PORT-001", "strat.maker_tight", MARKETS, BOTS, CLUSTERS.get, held)
+    return Switches("PORT-001", "strat.maker_tight", MARKETS, BOTS, CLUSTERS.get, held, "r_1")
 
 
 def said(rows: list[dict[str, int]]) -> list[tuple[int, int, int, int]]:
@@ -39,6 +39,8 @@ def said(rows: list[dict[str, int]]) -> list[tuple[int, int, int, int]]:
         ("cluster", "CL-3", []),
         ("cluster", "CL-unknown", [(-1, Scope.PORTFOLIO, 0)]),
         ("feed", "clob", [(-1, Scope.FEED, 0)]),
+        ("run", "r_1", [(-1, Scope.STRATEGY, 0)]),
+        ("run", "r_2", []),
         ("planet", "mars", [(-1, Scope.PORTFOLIO, 0)]),
     ],
 )

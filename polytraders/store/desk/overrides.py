@@ -1,9 +1,9 @@
 """Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
 
 Invariants
-    O1  none is granted while any kill switch is armed, beyond the parameter's hard limit, for more than
-        MOST_OVERRIDE_S, or where the bot's spec does not say that its limits may be changed
-    O2  one person gets at most MOST_IN_AN_HOUR in any hour
+    O1  none is granted while any kill switch is armed, beyond the parameter's hard limit, for longer than the auditor
+        permits (MOST_OVERRIDE_S at most), or where the bot's spec does not say that its limits may be changed
+    O2  one person gets at most as many in an hour as the auditor permits, three by default
     O3  it ends by itself; ending it early is as audited as granting it
 """
 
@@ -16,14 +16,20 @@ import orjson
 from polytraders import units
 from polytraders.bots import load_bot, resolve_bot
 from polytraders.config import Settings
-from polytraders.contracts import MOST_OVERRIDE_S, Actor, Override, ParameterValue, at
-from polytraders.errors import ConfigError, UsageError
+from polytraders.contracts import Actor, Override, ParameterValue, at
+from polytraders.errors import UsageError
 from polytraders.store.desk.answers import Answer, refuse
 from polytraders.store.desk.journal import SYSTEM, Entry, Kind, Write, append, clock, head
 from polytraders.store.sql import Database
 
-MOST_IN_AN_HOUR = 3
-"""Overrides one person may ask for: the third is granted, the fourth is not."""
+AUDITOR = "risk.manualoverrideauditor"
+"""The bot whose rule it is who may change what, for how long and how often: the one that also judges every order under
+an override. Its vote stands in the record of each request, granted or not."""
+_CODES = {
+    "RISK_OVERRIDE_DURING_HALT": "GOV_OVERRIDE_DURING_HALT",
+    "RISK_OVERRIDE_TOO_MANY": "GOV_OVERRIDE_TOO_MANY",
+}
+"""Code of the auditor's refusal -> what the person is told; any other: GOV_OVERRIDE_REFUSED."""
 
 
 def override(
@@ -47,46 +53,26 @@ def override(
     Refused with GOV_OVERRIDE_DURING_HALT, _TOO_MANY or _REFUSED; `details["why"]` says what of O1 it breaks.
     Raises UsageError for an unknown bot or parameter, ConfigError for what is no such value.
     """
+    from polytraders.risk.manualoverrideauditor import Request, review  # loads the kernels: only who asks waits for it
+
     now, bot_id = clock(now), resolve_bot(bot)
-    spec, config = load_bot(bot_id).spec, settings.bot(bot_id)
-    known = spec.parameter(parameter)
-    before = config.values[parameter]
-    why = ""
-    if not reason.strip():
-        why = "an override says why"
-    elif not 0 < ttl_s <= MOST_OVERRIDE_S:
-        why = f"it ends after at most {MOST_OVERRIDE_S} s"
-    elif actor.kind != "operator":
-        why = "only a person may ask"
-    elif known.unit == "flag" or known.warning is None:
-        why = f"{parameter} is a flag and has no limits"
-    elif "may be" not in spec.runbook.human_override:
-        why = f"the spec of {bot_id} says: {spec.runbook.human_override}"
-    elif known.text(value) == before:
-        why = f"{parameter} stands at {before} already"
-    else:
-        try:
-            known.check(value)
-        except ConfigError as error:
-            why = error.what
+    spec, config, auditor = load_bot(bot_id).spec, settings.bot(bot_id), settings.bot(AUDITOR)
+    known, before = spec.parameter(parameter), config.values[parameter]
+    known.value(value)  # what is no such number is no request
     subject = f"{bot_id}.{parameter}"
+    asked = Request(actor.id, bot_id, parameter, value, reason, ttl_s * units.NS_PER_S, before)
     with desk.write() as tx:
-
-        def no(code: str, **details: Any) -> Answer:
-            return refuse(tx, now, actor, channel, Kind.OVERRIDE, subject, code, "refused", **details)
-
         armed = tx.value("SELECT count(*) FROM switches WHERE state = 'armed'")
-        if armed:
-            return no("GOV_OVERRIDE_DURING_HALT", armed=armed)
-        if why:
-            return no("GOV_OVERRIDE_REFUSED", why=why)
-        asked = tx.value(
-            "SELECT count(*) FROM overrides WHERE actor = :actor AND ts_ns > :after",
-            actor=actor.id,
-            after=now - 3600 * units.NS_PER_S,
-        )
-        if asked >= MOST_IN_AN_HOUR:
-            return no("GOV_OVERRIDE_TOO_MANY", within_the_hour=asked)
+        grants = tx.rows("SELECT ts_ns FROM overrides WHERE actor = :actor", actor=actor.id)
+        params = load_bot(AUDITOR).spec.kernel_params(auditor.values)
+        vote = review(asked, [row["ts_ns"] for row in grants], bool(armed), now, params)
+        record = {"bot_id": AUDITOR, "reason_code": vote.code, "observed": vote.observed, "limit": vote.limit}
+        if actor.kind != "operator" or not vote.granted:
+            code = _CODES.get(vote.code, "GOV_OVERRIDE_REFUSED") if actor.kind == "operator" else "GOV_OVERRIDE_REFUSED"
+            why = vote.what if actor.kind == "operator" else "only a person may ask"
+            return refuse(
+                tx, now, actor, channel, Kind.OVERRIDE, subject, code, "refused", why=why, vote=record, reason=reason
+            )
         id_ = f"OVR-{head(tx)[0] + 1:06d}"
         document = Override(
             **at(now),
@@ -115,12 +101,13 @@ def override(
         payload = {
             "code": "GOV_OVERRIDE_GRANTED", "bot_id": bot_id, "parameter": parameter, "before": before,
             "after": known.text(value), "ttl_s": ttl_s, "reason": reason, "portfolio_id": portfolio_id,
-            "strategy_id": strategy_id, "condition_id": condition_id,
+            "strategy_id": strategy_id, "condition_id": condition_id, "vote": record,
         }  # fmt: skip
         seq = append(
             tx, now, Entry(Kind.OVERRIDE, actor, channel, id_, payload, "", [Write("overrides", (id_,), values, True)])
         )
-        return Answer(True, "GOV_OVERRIDE_GRANTED", id_, "active", seq, {"warned": asked + 1 >= MOST_IN_AN_HOUR})
+        warned = vote.code == "RISK_OVERRIDE_NEAR_LIMIT"
+        return Answer(True, "GOV_OVERRIDE_GRANTED", id_, "active", seq, {"warned": warned})
 
 
 def _parameter(known: Any, value: str) -> ParameterValue:

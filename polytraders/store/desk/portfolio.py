@@ -416,7 +416,7 @@ def layers_of(
     return effective_limits(strategy or {}, held, TenantConfig.model_validate_json(tenant["document"])), held
 
 
-_PARAMETERS = {
+PARAMETERS = {
     "position_pusd": ("risk.portfolioguard.max_position_pct", True),
     "market_pusd": ("risk.portfolioguard.max_market_pusd", False),
     "exposure_pusd": ("risk.portfolioguard.max_exposure_pct", True),
@@ -424,6 +424,7 @@ _PARAMETERS = {
     "drawdown_intraday_pct": ("risk.killswitch.intraday_drawdown_pct", False),
     "drawdown_weekly_pct": ("risk.killswitch.weekly_drawdown_pct", False),
     "drawdown_total_pct": ("risk.killswitch.total_drawdown_pct", False),
+    "orders_per_hour": ("risk.ratelimitgovernor.orders_per_hour", False),
 }
 """Limit -> (setting that enforces it in the step, whether that is in % of the bankroll)."""
 
@@ -431,11 +432,11 @@ _PARAMETERS = {
 def as_settings(limits: Mapping[str, Limit], portfolio: PortfolioConfig) -> dict[str, str]:
     """The settings (`Settings.with_overrides`) that make the step enforce these limits, rounded down to 4 decimals.
 
-    Limits that no bot's parameter stands for (category, clusters, orders an hour) are left to the runner.
+    Caps of clusters and categories are held by the runner (`run.bounds`).
     """
     roll = Decimal(portfolio.bankroll_pusd) / 100
     told = {"portfolio.id": portfolio.portfolio_id, "portfolio.cash_pusd": portfolio.bankroll_pusd}
-    for name, (path, share) in _PARAMETERS.items():
+    for name, (path, share) in PARAMETERS.items():
         value = limits[name].value / roll if share else limits[name].value
         told[path] = f"{value.quantize(Decimal('0.0001'), rounding='ROUND_DOWN').normalize():f}"
     return told

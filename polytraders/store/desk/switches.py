@@ -20,7 +20,11 @@ from polytraders.store.desk.answers import Answer, refuse
 from polytraders.store.desk.journal import Entry, Kind, Write, append, clock
 from polytraders.store.sql import Database, Transaction
 
-SCOPES = ("global", "portfolio", "cluster", "strategy", "family", "bot", "market", "feed")
+SCOPES = ("global", "portfolio", "cluster", "strategy", "family", "bot", "market", "feed", "run")
+"""run: one run, by its id. So a paper or shadow run that stopped itself is told, and no other of its strategy stops."""
+
+
+_COLUMNS = {"portfolio": "portfolio_id", "strategy": "strategy_id", "market": "condition_id", "run": "run_id"}
 
 
 def switch_id(scope: str, target: str | None = None) -> str:
@@ -124,8 +128,8 @@ def _covers(tx: Transaction, scope: str, target: str, row: Mapping[str, Any]) ->
     """Whether a switch of this scope stops a trade intent. A feed's stops all: which feed it stands on is not kept."""
     if scope in ("global", "feed"):
         return True
-    if scope in ("portfolio", "strategy", "market"):
-        return row[{"portfolio": "portfolio_id", "strategy": "strategy_id", "market": "condition_id"}[scope]] == target
+    if scope in _COLUMNS:
+        return row[_COLUMNS[scope]] == target
     if scope == "cluster":
         found = tx.row("SELECT document FROM configs WHERE kind = 'cluster' AND id = :id", id=target)
         if found is None:

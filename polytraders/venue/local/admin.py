@@ -17,7 +17,6 @@ from polytraders.engine.state import records
 from polytraders.errors import UsageError
 from polytraders.rows import EVENT, EventKind, Flag, Side, Status
 from polytraders.units import (
-    NS_PER_DAY,
     NS_PER_MS,
     NS_PER_S,
     ONE,
@@ -28,9 +27,10 @@ from polytraders.units import (
     size_micro,
 )
 from polytraders.venue.local.desk import MODES, TIERS
-from polytraders.venue.local.exchange import Exchange, Listing
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.faults import ALWAYS, KNOWN
 from polytraders.venue.local.intake import Refusal, address_of, read_message
+from polytraders.venue.local.records import Listing
 from polytraders.venue.local.rest import reply
 from polytraders.venue.local.venue import LocalVenue, Received
 from polytraders.venue.orders import POLYGON, digest
@@ -175,7 +175,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
     async def add_market(request: web.Request) -> web.Response:
         given = await body(
             request, "slug", "question", "tick", "min_size", "fee_rate", "neg_risk", "taker_delay_ms", "bids", "asks",
-            "reward_pool", "reward_min_size", "reward_max_spread",
+            "reward_pool", "reward_min_size", "reward_max_spread", "end_s",
         )  # fmt: skip
         slug = given.get("slug")
         if not isinstance(slug, str) or not slug:
@@ -203,7 +203,7 @@ def admin_routes(venue: LocalVenue) -> list[web.RouteDef]:
             rebate_rate=0,
             neg_risk=given.get("neg_risk") is True,
             event_id="",
-            end_ts=time.time_ns() + NS_PER_DAY,
+            end_ts=time.time_ns() + read(int, given.get("end_s", 86_400)) * NS_PER_S,
             taker_delay=read(int, given.get("taker_delay_ms", 0)) * NS_PER_MS,
             reward_pool=read(money_micro, given.get("reward_pool", "0")),
             reward_min_size=read(size_micro, given.get("reward_min_size", "0")),

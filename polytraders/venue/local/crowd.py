@@ -19,8 +19,9 @@ Invariants
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -30,9 +31,23 @@ from polytraders.engine.matching import Venue, observe
 from polytraders.engine.state import MAX_ORDERS, records
 from polytraders.rows import EVENT, EventKind, Flag, Side
 from polytraders.units import CENT_SHARE
+from polytraders.venue.local.records import Account, Listing, Match, Order, Trade
 
-if TYPE_CHECKING:
-    from polytraders.venue.local.exchange import Account, Exchange, Listing, Order
+
+class House(Protocol):
+    """The exchange, as far as its accounts' orders need it."""
+
+    tape_book: Venue
+    public: Venue
+    accounts: dict[str, Account]
+    listings: list[Listing]
+    now: int
+
+    def kernels(self) -> Iterator[Venue]:
+        """The public book, then each account's kernel."""
+
+    def tell_change(self, listing: Listing, rows: np.ndarray) -> None:
+        """Levels of the public book changed by accounts' orders."""
 
 
 @dataclass(eq=False)
@@ -53,13 +68,6 @@ class Rest:
 
 
 @dataclass
-class Match:
-    """What a taker got at one price at one time: the chain accepts or refuses it as one."""
-
-    ghost: bool | None = None  # None: the chain has not spoken
-
-
-@dataclass
 class Leg:
     """A part of a fill. rest: whose order gave it, None = the tape's."""
 
@@ -71,11 +79,11 @@ class Leg:
 class Crowd:
     """All resting orders of all accounts. apart: the accounts do not see each other."""
 
-    exchange: Exchange
+    exchange: House
     apart: bool = False
     rests: dict[int, list[Rest]] = field(default_factory=lambda: defaultdict(list))  # cell -> by arrival
     known: dict[tuple[str, int], Rest] = field(default_factory=dict)  # by account and serial
-    waiting: dict[tuple[str, int], deque[object]] = field(default_factory=lambda: defaultdict(deque))
+    waiting: dict[tuple[str, int], deque[tuple[Trade, Match]]] = field(default_factory=lambda: defaultdict(deque))
     taken: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # (account, cell) -> (of size, taken)
     shown: dict[int, int] = field(default_factory=dict)  # cell -> what the public book adds to the tape's
     dirty: set[int] = field(default_factory=set)  # markets whose public book may have changed

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from polytraders.units import NS_PER_S
-from polytraders.venue.local.exchange import Account, Exchange
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal, address_of
+from polytraders.venue.local.records import Account
 from polytraders.venue.orders import POLYGON, hmac_signature, verify_login
 from polytraders.venue.refusal import Refused
 

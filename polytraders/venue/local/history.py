@@ -12,9 +12,10 @@ from aiohttp import web
 
 from polytraders.rows import Outcome, Status
 from polytraders.units import ONE
-from polytraders.venue.local.exchange import NS_PER_MINUTE, Exchange, Listing
+from polytraders.venue.local.exchange import NS_PER_MINUTE, Exchange
 from polytraders.venue.local.indexes import page
 from polytraders.venue.local.intake import Refusal
+from polytraders.venue.local.records import Listing
 from polytraders.venue.local.rest import reply
 
 INTERVALS = {"1h": 60, "6h": 360, "1d": 1_440, "1w": 10_080, "1m": 43_200, "max": 0, "all": 0}

@@ -11,8 +11,9 @@ from aiohttp import web
 from polytraders.rows import Outcome, Status
 from polytraders.units import MICRO, NS_PER_S, ONE, iso_utc, price_text, size_text
 from polytraders.venue.local import wire
-from polytraders.venue.local.exchange import OUTCOMES, Exchange, Listing
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal, address_of
+from polytraders.venue.local.records import OUTCOMES, Listing
 from polytraders.venue.local.rest import reply
 
 GAMMA_PAGE, DATA_PAGE, CONDITIONS = 100, 1000, 20

@@ -141,7 +141,7 @@ def read_ticket(
         least = size_text(rules.min_size)
         raise Refusal(f"order {order_id} is invalid. Size ({size_text(size)}) lower than the minimum: {least}")
     if order_type is OrderType.GTD:
-        if gtd_too_soon(expires, now) or expires >= 1 << 31:
+        if expires >= 1 << 31 or gtd_too_soon(expires, now):
             raise Refusal("invalid expiration")
     elif expires:
         raise Refusal("invalid expiration")

@@ -11,8 +11,8 @@ from aiohttp import web
 from polytraders.rows import Outcome
 from polytraders.units import NS_PER_S, price_text, size_text
 from polytraders.venue.local.desk import Desk, Key
-from polytraders.venue.local.exchange import OUTCOMES, Order, Trade
 from polytraders.venue.local.intake import Refusal
+from polytraders.venue.local.records import OUTCOMES, Order, Trade
 from polytraders.venue.local.rest import reply
 from polytraders.venue.local.wire import order_type
 

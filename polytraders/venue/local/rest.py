@@ -16,8 +16,9 @@ from polytraders.rows import Side, Status
 from polytraders.units import NS_PER_S, ONE, price_text
 from polytraders.venue.local import wire
 from polytraders.venue.local.desk import Key
-from polytraders.venue.local.exchange import Exchange, Listing, Order, Trade
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal, read_ticket
+from polytraders.venue.local.records import Listing, Order, Trade
 from polytraders.venue.local.venue import LocalVenue, Received
 
 START, END = "MA==", "LTE="

@@ -10,8 +10,9 @@ from aiohttp import web
 from polytraders.rows import Outcome
 from polytraders.units import MICRO, ONE, iso_utc
 from polytraders.venue.local.desk import Desk
-from polytraders.venue.local.exchange import Exchange, Listing, Order
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.intake import Refusal
+from polytraders.venue.local.records import Listing, Order
 from polytraders.venue.local.rest import json_of, paged, reply
 
 PUSD = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"

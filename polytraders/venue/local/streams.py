@@ -19,8 +19,9 @@ from polytraders.rows import Outcome
 from polytraders.units import NS_PER_MS
 from polytraders.venue.local import wire
 from polytraders.venue.local.desk import Desk, Key
-from polytraders.venue.local.exchange import Account, Exchange, Listing, Order, Trade
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.faults import Faults
+from polytraders.venue.local.records import Account, Listing, Order, Trade
 
 BACKLOG = 20_000
 """Frames a listener may be behind before its connection is closed."""

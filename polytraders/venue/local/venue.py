@@ -14,8 +14,9 @@ from polytraders.data.catalog import Session
 from polytraders.units import NS_PER_MS, NS_PER_S
 from polytraders.venue.local import tape as tapes
 from polytraders.venue.local.desk import Desk
-from polytraders.venue.local.exchange import Account, Exchange, Listing, Order, Trade
+from polytraders.venue.local.exchange import Exchange
 from polytraders.venue.local.faults import Faults
+from polytraders.venue.local.records import Account, Listing, Order, Trade
 from polytraders.venue.local.streams import Streams
 from polytraders.venue.local.tape import Tape
 

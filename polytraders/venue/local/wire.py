@@ -11,7 +11,8 @@ import orjson
 
 from polytraders.rows import OrderType, Outcome, Side, Status
 from polytraders.units import MICRO, NS_PER_MS, NS_PER_S, ONE, iso_utc, money_text, price_text, size_text
-from polytraders.venue.local.exchange import OUTCOMES, Account, Exchange, Listing, Order, Trade
+from polytraders.venue.local.exchange import Exchange
+from polytraders.venue.local.records import OUTCOMES, Account, Listing, Order, Trade
 
 NO_OWNER = "00000000-0000-0000-0000-000000000000"
 """API key of those who trade on the tape."""

@@ -85,6 +85,7 @@ class Client:
         self.offset = 0  # ns, the venue's clock less ours
         self.asked = 0
         self.silent = 0
+        self.failed = 0  # answers that say the fault is the venue's own
         self.last_answer = 0  # ns
         self._session: aiohttp.ClientSession | None = None
 
@@ -149,6 +150,7 @@ class Client:
         answer = await self._exchange(method, (base or self.hosts.rest) + path, query, body, headers)
         if answer.status > 0:
             self.last_answer = self.clock()
+            self.failed += answer.status >= 500
             said = of_status(answer.status, answer.body, answer.headers)
             self.budget.heard(method, bucket or path, answer.status, answer.headers, said.wait if said else 0.0)
         else:

@@ -183,16 +183,16 @@ class MarketStream:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
             self._runner = None
+        await self._read.close()
         if self._failure is not None:
             raise self._failure
 
     async def run(self) -> None:
         """Follow the markets until cancelled. Whatever ends it leaves every market down."""
-        self._note({"event_type": "recorder", "polytraders": __version__, "host": self.env.market_ws})
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self.follow(self._at_start)
+                self._begin()
                 await self._watch()
         finally:
             self._group = None
@@ -201,6 +201,22 @@ class MarketStream:
             self._down(self._followed, "INTEL_FEED_DISCONNECTED", "the stream was stopped")
             self._flush()
             await self._read.close()
+
+    def _begin(self) -> None:
+        self._note({"event_type": "recorder", "polytraders": __version__, "host": self.env.market_ws})
+        self.follow(self._at_start)
+
+    def hear(self, raw: bytes) -> None:
+        """Take in a frame that came over no connection of ours (a recording's), as if it had just come; its rows are
+        emitted before this returns. For a stream that does not `run`: nobody subscribes anew to a book in doubt."""
+        if not self._shards:
+            self._begin()
+        self._frame(self._shards[0], raw)
+        for shard in self._shards[1:]:
+            if shard.absent:
+                self._settle(shard)
+        self._flush()
+        self.check()
 
     def follow(self, markets: Iterable[MarketInfo]) -> None:
         """Follow more markets; they take the next places of the table. Call it on the loop's thread."""

@@ -713,7 +713,8 @@ class PolymarketPort:
             "reconcile": self._state["reconcile"] | {"found": self._differences},
             "rest": {
                 "up": self.client.last_answer > 0, "last": self.client.last_answer, "asked": self.client.asked,
-                "silent": self.client.silent, "denied": self.client.budget.denied, "tier": self.client.budget.tier,
+                "silent": self.client.silent, "failed": self.client.failed, "denied": self.client.budget.denied,
+                "tier": self.client.budget.tier,
                 "clock_offset": self.client.offset,
             },
             "place": {"up": not self.blocked},
