@@ -67,13 +67,17 @@ Modules:
 - `polytraders.run.band`: One backtest under three fill models: what is uncertain about the fills, carried into the profit.
 - `polytraders.run.binding`: A run and its portfolio: limits of the layers strategy, portfolio and tenant, and the launch that binds a strategy.
 - `polytraders.run.bounds`: Markets of a run in which nothing is opened any more: out of scope, or in a cluster or category that is full.
+- `polytraders.run.brake`: Stop opening, for reasons that may be over in a moment, without a switch that a person has to clear.
 - `polytraders.run.bundle`: A strategy to go: the package as a wheel, everything it needs pinned, and a manifest that says what is in it.
 - `polytraders.run.changes`: Parameters of a run's bots that people change while it works: overrides for a time, limits of its portfolio.
+- `polytraders.run.claims`: What a resolved market owes us, brought home: a claim that a person approves, redeemed, and booked.
 - `polytraders.run.clearance`: Whether this wallet may trade from here: asked at the venue, and told to risk.compliancegate as recorded events.
 - `polytraders.run.compare`: A run laid beside a backtest of the day it saw: what differs, and why.
 - `polytraders.run.control`: A run and its people: proposals go to the desk, answers and switches come back as recorded events.
+- `polytraders.run.drift`: The run's configuration against the committed one: gov.config_drift_detector, asked every `check_interval_s`.
 - `polytraders.run.flatten`: Positions are sold after a kill switch: what, in which order, and at worst at what price.
 - `polytraders.run.gauges`: What only the runner can measure, told to the step: venue calls that fail, money the wallet lacks, spreads gone odd, clusters that are full.
+- `polytraders.run.guarding`: The guard of a run that sends: made, told what it must know, and watched, so that people hear why nothing is signed.
 - `polytraders.run.listing`: The desk's list of markets: what is held against which, read once and told to the step as market flags.
 - `polytraders.run.live`: The runner: one asyncio process in which live events meet the step, and what it decides goes to a venue.
 - `polytraders.run.lock`: One writer per run, one run per account: locks that end with their process, and a number that tells writers apart.
@@ -82,8 +86,10 @@ Modules:
 - `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
 - `polytraders.run.playback`: A recording's raw frames as a feed of the runner, in the recording's own time and as fast as the step takes them.
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
+- `polytraders.run.refresh`: What is asked again while a run goes on: the desk's list, and the rules of its markets at the exchange.
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.scope`: A backtest in the scope of a cluster, as the cluster was on each day of the recording.
+- `polytraders.run.services`: The bots that measure at the line to the venue, fed with what the runner sees: answers, times, fills, prices of gas.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
 - `polytraders.run.told`: What a run tells the desk of itself: money, positions, orders, limits, bots, markets and parts (`store.desk.board`).
@@ -110,11 +116,13 @@ Modules:
 - `polytraders.venue.chain.calls`: The transactions of the desk as data: which method of which contract, with which words; and back from the bytes.
 - `polytraders.venue.chain.fills`: True fills and fees: the exchange's OrderFilled events of our orders, read by quorum and only from settled blocks.
 - `polytraders.venue.chain.nodes`: Several providers of the chain as one that can be believed: a reading counts when a quorum gives the same answer.
+- `polytraders.venue.chain.operations`: What a person does with a wallet on the chain: look, allow, revoke, split, merge, redeem, convert, and pause at last.
 - `polytraders.venue.chain.sender`: The one sender of transactions: gas judged, nonce in sequence, signed by the guard, sent to all providers, followed.
 - `polytraders.venue.chain.watch`: What the guard must know of the chain, read in rounds and told to it.
 - `polytraders.venue.conformance`: One suite for every venue behind the port: what a runner relies on, case by case.
 - `polytraders.venue.dry`: A dry run: everything up to the network. Orders are built, checked and signed by the live port, and none is sent.
 - `polytraders.venue.guard`: The guard around the signer: the one door to a signature, with every enforced security bot before it.
+- `polytraders.venue.keeper`: Keeps a guard informed: what it must know is read anew, as often as its bots let it grow old.
 - `polytraders.venue.local.crowd`: The accounts in one book: what rests of one is there for all others, in its place of the queue.
 - `polytraders.venue.local.exchange`: Markets, accounts, orders and trades of the local venue: the adapter of the simulated venue's kernel, without I/O.
 - `polytraders.venue.local.faults`: Everything that can go wrong, each with a rate, a count and dice of its own.
