@@ -308,10 +308,11 @@ def _bars(rows: list[dict[str, Any]]) -> str:
         hot = " class=hot" if used >= Decimal("0.8") else ""
         breach = "" if row["breach_s"] is None else "breached" if used >= 1 else f"in {row['breach_s']} s at this pace"
         lines.append(
-            f"<tr><td>{escape(str(row['name']))}</td><td class=dim>{escape(str(row.get('scope') or ''))}</td>"
+            f"<tr><td>{escape(str(row['name']))}</td>"
             f"<td><span class=bar><i{hot} style='width:{min(100, int(used * 100))}%'></i></span></td>"
             f"<td class=n>{used * 100:.1f} %</td><td class=n>{escape(str(row['observed']))} of "
-            f"{escape(str(row['limit']))} {escape(str(row.get('unit', '')))}</td><td class=bad>{breach}</td></tr>"
+            f"{escape(str(row['limit']))} {escape(str(row.get('unit', '')))}</td><td class=bad>{breach}</td>"
+            f"<td class=dim>{escape(str(row.get('scope') or ''))}</td></tr>"
         )
     return html(f"<table>{''.join(lines)}</table>")
 
