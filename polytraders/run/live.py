@@ -174,7 +174,7 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0
         self._sweeping: asyncio.Task[None] | None = None
-        self._halted = False
+        self._halted = self._starting = False
         self._durable: deque[int] = deque(maxlen=DURABLE_KEPT)
         self._snapshot_seq, self._snapshot_at = step.seq, 0
         self._snapshots = ThreadPoolExecutor(1, "snapshot")
@@ -245,7 +245,9 @@ class Runner:
         self.put("runner", rows_of({"kind": EventKind.FEED_DOWN}))  # until a feed says otherwise nothing is known
         try:
             if self.port is not None:
+                self._starting = True
                 await self._start_port(self.port)
+                self._starting = False
                 await self._take_up()
                 assert self.outbox is not None
                 self.supervisor.start("submits", self.outbox.submits, critical=True)
@@ -306,6 +308,8 @@ class Runner:
         """Connect to the venue; one that does not answer is asked again for as long as a stop may take."""
         wait, until = FIRST_WAIT, time.monotonic() + self.options.stop_timeout / NS_PER_S
         while True:
+            while self._inbox or self._said:  # what a start that failed told already is not to be told as new again
+                self._turn()
             try:
                 return await port.start(self.emit, self.orders.known(self._last))
             except Refused as error:
@@ -532,7 +536,7 @@ class Runner:
 
     def _look_at_halt(self) -> None:
         halted = self.halted
-        if halted == self._halted:
+        if halted == self._halted or self._starting:  # nobody is there yet who could be asked to cancel
             return
         self._halted = halted
         self.halting(halted)

@@ -62,7 +62,6 @@ async def settled(runner: Runner, env: Any, port: Any) -> dict[str, Any]:
         f"{m}:{o}": int(positions[m][name]) for m in range(len(positions)) for o, name in ((0, "yes"), (1, "no"))
         if positions[m][name]
     }  # fmt: skip
-    trades = await port.trades()
     return {
         "cash": int(account["cash"] + account["reserved"] + account["unsettled"]),
         "venue_cash": said.cash,
@@ -72,7 +71,6 @@ async def settled(runner: Runner, env: Any, port: Any) -> dict[str, Any]:
         "open": [order.key for order in await port.open_orders()],
         "open_in_step": int(account["open_orders"]),
         "fills": int(account["fills"]),
-        "venue_trades": len({trade.key for trade in trades if trade.status != "FAILED"}),
         "submits": int(account["submits"]),
     }
 

@@ -20,6 +20,7 @@ from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.live import Options, Runner, rows_of
 from polytraders.run.replay import replay
 from polytraders.store.log import RecordKind, read_log, verify_log
+from polytraders.venue.refusal import Refused
 
 SHARE = 1_000_000
 
@@ -261,6 +262,36 @@ def test_a_stopped_run_goes_on_with_the_same_books(tmp_path: Path):
     told = replay(tmp_path / "r")
     assert told.ok, told.first_mismatch
     assert verify_log(tmp_path / "r").ok
+
+
+def test_what_a_start_that_failed_has_told_is_not_told_again(tmp_path: Path):
+    """Taken over, the venue tells of a fill and then does not answer: asked again, it knows that the fill is booked."""
+    port = FakePort()
+
+    async def first(made: Runner) -> None:
+        await until(lambda: len(port.book) >= 2, "quotes rest")
+
+    play(launch(tmp_path / "r"), port, first, **FEED)
+    again = resume(tmp_path / "r")
+    sent = next(iter(again.orders.by_id.values()))
+    known: list[Any] = []
+
+    class Unsteady(FakePort):
+        async def start(self, emit: Any, given: Any = ()) -> None:
+            known.append(given)
+            await super().start(emit, given)
+            if len(known) == 1:
+                row = {"price": int(sent.action["price"]), "size": 5 * SHARE}
+                self.tell(EventKind.FILL_CONFIRMED, sent.action, "t:1", **row)
+                raise Refused("EXEC_VENUE_UNREACHABLE", "it does not answer", where="start")
+
+    async def second(made: Runner) -> None:
+        await until(lambda: made.ready_ms, "it works")
+
+    play(again, Unsteady(), second)
+    assert len(known) == 2
+    told = {one.key: one.trades for one in known[1]}
+    assert told[sent.key] == ("t:1",)
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path):
