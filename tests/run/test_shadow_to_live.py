@@ -153,10 +153,10 @@ def held_at(venue: Served) -> dict[str, int]:
 
 
 def held_by(folder: Path) -> dict[str, int]:
-    """The same of the run, told by its log."""
-    log = read_log(folder)
-    infos, events = log.manifest["markets"], log.events()
-    found = holdings(events, lives(events, log.actions()), len(infos))
+    """The same of the run, told by its log; it may go on."""
+    infos = read_log(folder, allow_torn=True).manifest["markets"]
+    events, _, actions = said_so_far(folder)
+    found = holdings(events, lives(events, actions), len(infos))
     tokens = {info[name]: size for info, one in zip(infos, found, strict=True)
               for name, size in (("yes_token", one.yes), ("no_token", one.no))}  # fmt: skip
     return {token: size for token, size in tokens.items() if size}
@@ -246,6 +246,7 @@ def trade_live(
             desk.until(lambda n=number: desk.account()["trades"] >= n, f"the order approved by {door} fills")
         bought = held_at(venue)
         assert {fog["yes"], snow["yes"], rain["yes"]} == set(bought)
+        desk.until(lambda: held_by(folder) == held_at(venue), "the run holds what the venue lists", seconds=30)
         page.page.context.close()
 
         cross(venue, "rain", "0.60", "0.62")
