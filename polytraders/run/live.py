@@ -316,8 +316,9 @@ class Runner:
                 if error.code not in UNANSWERED or time.monotonic() + wait > until:
                     raise
                 log.warning("%s is tried again in %.1f s: %s", port.name, wait, error.what)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), wait)
+            with contextlib.suppress(TimeoutError):  # not wait_for, which may lose a cancellation (Python 3.11)
+                async with asyncio.timeout(wait):
+                    await self._stop.wait()
                 raise UsageError("the run was stopped before the venue answered", where=port.name)
             wait = min(2 * wait, 5.0)
 
@@ -649,7 +650,8 @@ class Runner:
         self._sweep_soon()
         assert self._sweeping is not None
         try:
-            await asyncio.wait_for(self._sweeping, self.options.stop_timeout / NS_PER_S)
+            async with asyncio.timeout(self.options.stop_timeout / NS_PER_S):
+                await self._sweeping
         except TimeoutError:
             self.incident("the venue did not confirm that nothing rests", orders=self.orders.open())
         while self._inbox or not self.outbox.idle:

@@ -334,7 +334,9 @@ class PolymarketPort:
                 self._matched.discard(trade)
 
     def observe(self, events: np.ndarray) -> None:
-        """See VenuePort.observe."""
+        """See VenuePort.observe. An order that was kept back on its way here ends in these rows alone."""
+        for row in events[np.isin(events["kind"], (EventKind.ORDER_REJECT, EventKind.CANCEL))]:
+            self.guard.ended(self._keys.get(int(row["aux"]), ""))
         for row in events[np.isin(events["kind"], (EventKind.TICK_SIZE, EventKind.FEES))]:
             rules = self._rules[row["market"]]
             if row["kind"] == EventKind.TICK_SIZE:

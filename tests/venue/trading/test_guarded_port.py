@@ -8,6 +8,8 @@ import pytest
 from ports import FAST, Heard, actions, cancel, credentials, environment, info, send, submit, test_key
 
 from polytraders.config import DEMO_BUILDER_CODE, build_settings, parse_ini
+from polytraders.rows import EventKind
+from polytraders.run.live import rows_of
 from polytraders.units import MICRO
 from polytraders.venue.guard import BOTS, Guard
 from polytraders.venue.orders import POLYGON, account
@@ -55,6 +57,34 @@ def test_an_order_goes_through_the_guard_and_its_end_is_counted(venue, authorise
             assert not guard._reserved and guard._totals[0] in (3 * MICRO, 0), "spent; 0 once the balance was read"
             await port.balances()
             assert guard._totals[0] == 0
+        finally:
+            await port.stop()
+
+    asyncio.run(run())
+
+
+def test_what_an_order_held_back_is_free_when_it_was_never_sent(venue):
+    slug = "trade-never-sent"
+    described = info(venue.market(slug), slug)
+    key = test_key(slug)
+    mine = account(key.address, 0, POLYGON)
+    ini = ENFORCED.replace("[sec.wallet_funding_guard]\nmode = enforced\n", "") + OFF
+    guard = Guard(key, mine, build_settings(parse_ini(ini, "t.ini"), "t.ini"), chain=False)
+
+    async def run() -> None:
+        port = PolymarketPort(
+            environment(venue.urls), [described], guard, credentials(venue.urls, key), DEMO_BUILDER_CODE, FAST
+        )  # fmt: skip
+        await port.start(Heard())
+        try:
+            await port.balances()
+            order = submit(0, "BUY", "0.30", "10")
+            guard.authorise("strat.a", int(order["ts"]))
+            (request,) = port.prepare(actions(order), int(order["ts"]))
+            assert not request.refused and guard._totals[0] == 3 * MICRO
+            told = {"kind": EventKind.CANCEL, "market": 0, "aux": int(order["order_id"])}
+            port.observe(rows_of(told | {"aux": 1 << 40}, told))  # as the runner tells the step of it
+            assert not guard._reserved and guard._totals[0] == 0
         finally:
             await port.stop()
 
