@@ -75,7 +75,7 @@ def serve(
         if as_json:
             import orjson
 
-            print(orjson.dumps(urls).decode(), flush=True)
+            print(orjson.dumps(urls | ({"apart": True} if apart else {})).decode(), flush=True)
             return
         for role, url in urls.items():
             print(f"{role:>10}  {url}", flush=True)

@@ -40,6 +40,7 @@ from polytraders.reasons import Code
 from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, Answer, EventKind, Flag
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
+from polytraders.run.own import OwnOrders
 from polytraders.run.snapshot import VENUE, write_snapshot
 from polytraders.run.supervisor import FIRST_WAIT, Supervisor, cause
 from polytraders.store.frozen import freeze, layout_of
@@ -149,6 +150,8 @@ class Runner:
         """The run's `run.brake.Brake`, once somebody needs it."""
         self.watchers: list[Callable[[np.ndarray, np.ndarray, np.ndarray], None]] = []
         """Called as `observe` is, after it."""
+        self.own: OwnOrders | None = None
+        """What takes our own orders out of what the feeds tell, where they tell them."""
         self.resident = port if isinstance(port, Resident) else None
         self.supervisor = Supervisor(self._down)
         self.outbox = Outbox(port, self._deny) if port is not None else None
@@ -408,6 +411,12 @@ class Runner:
             if len(arrivals) == 1
             else np.concatenate([np.zeros(0, EVENT), *(a.rows for a in arrivals)])
         )
+        if self.own is not None:
+            at = 0
+            for arrival in arrivals:
+                if arrival.source in self._feeds:
+                    self.own.adjust(rows[at : at + len(arrival.rows)])
+                at += len(arrival.rows)
         made = self.step.run(rows)
         decisions, actions, samples = made.decisions.copy(), made.actions.copy(), made.samples.copy()
         self.rows += len(rows)
@@ -426,6 +435,8 @@ class Runner:
             refused = [[int(r.action["order_id"]), r.refused, r.why] for r in requests if r.refused]
             note |= {"refused": refused} if refused else {}
         self.orders.sent(actions, digests)
+        if self.own is not None and len(mended := self.own.heard(rows, actions, self._last)):
+            self.put("own orders", mended)
         for arrival in arrivals:
             if arrival.state:
                 note.setdefault("state", {}).update(arrival.state)

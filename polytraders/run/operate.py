@@ -26,6 +26,7 @@ from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.listing import vet
 from polytraders.run.live import Options, Runner
 from polytraders.run.lock import Lock
+from polytraders.run.own import OwnOrders
 from polytraders.run.pipeline import CLEARING, asks_clearance
 from polytraders.run.venues import MarketData, environment, find_markets, live_port
 from polytraders.store.desk import open_desk
@@ -210,6 +211,8 @@ async def _work(
         refresh.attach(runner, env, launched.step.infos, settings)
         if account is not None:
             guarding.attach(runner, port, settings)
+            if env.shows_own:
+                runner.own = OwnOrders(runner.orders, launched.step.state)
         if settings.flatten.enabled and port is not None:
             runner.add_task("flatten", Flatten(runner, settings).watch)
         control = Control(desk, launched, settings, bound)

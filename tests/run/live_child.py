@@ -22,6 +22,7 @@ from polytraders.run.control import Control
 from polytraders.run.launch import begin, resume
 from polytraders.run.live import Options, Runner
 from polytraders.run.operate import work
+from polytraders.run.own import OwnOrders
 from polytraders.run.venues import MarketData, environment, find_markets, live_port
 from polytraders.store.desk import open_desk
 from polytraders.units import MICRO
@@ -97,6 +98,7 @@ async def main(told: dict[str, Any]) -> None:
         folder, launched.pipeline, launched.step, launched.writer, port, feeds, orders=launched.orders,
         notes=launched.notes, session=launched.session, options=options,
     )  # fmt: skip
+    runner.own = OwnOrders(runner.orders, launched.step.state)
     final: dict[str, Any] = {}
 
     async def ready() -> None:

@@ -7,6 +7,7 @@ knows a host name, so that the same code trades on both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -31,6 +32,7 @@ class Environment:
     geoblock: str = ""
     chain_id: int = POLYGON
     admin: str = ""
+    shows_own: bool = True  # our own orders stand in its market channel, among all others
 
 
 def polymarket() -> Environment:
@@ -50,7 +52,7 @@ def polymarket() -> Environment:
 _NEEDED = ("rest", "market_ws", "user_ws", "gamma", "data")
 
 
-def local(line: str | bytes | dict[str, str]) -> Environment:
+def local(line: str | bytes | dict[str, Any]) -> Environment:
     """A local venue by the line it printed (or that line as an object). Raises UsageError when it is none."""
     try:
         said = line if isinstance(line, dict) else orjson.loads(line)
@@ -71,4 +73,4 @@ def local(line: str | bytes | dict[str, str]) -> Environment:
                 rule="a local venue is one's own: what guards real money is not asked there",
                 mend="--venue polymarket",
             )
-    return Environment(name="local", **known)
+    return Environment(name="local", **known, shows_own=not said.get("apart"))
