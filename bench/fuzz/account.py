@@ -359,7 +359,7 @@ def _questions(port: PolymarketPort) -> list[tuple[str, Any, Any]]:
         ("balances", port.balances, lambda *_: {"balance": "1000000", "allowances": spender}),
         ("open orders", port.open_orders, lambda *_: listed),
         ("trades", port.trades, lambda *_: listed),
-        ("positions", port._held, lambda *_: {"data": [{"token_id": market[0].yes_token}], "pagination": {}}),
+        ("positions", port._listed_tokens, lambda *_: {"data": [{"token_id": market[0].yes_token}], "pagination": {}}),
         ("heartbeat", port.beats.beat, lambda *_: {"heartbeat_id": "x"}),
         ("clock", client.time, lambda *_: START // 1_000),
         ("place", lambda: preflight.check_geoblock(client), lambda *_: {"blocked": False, "country": "IE"}),

@@ -529,7 +529,7 @@ def count_sent(record, now):
 def sent_within_hour(record, now):
     """Orders sent in the 60 to 65 minutes before `now` (ns). record: the account or a position."""
     past = now // SENT_PERIOD - record.sent_period  # periods that have begun since anything was sent
-    total = 0
+    total = np.int64(0)  # cells are narrower: what is made of their sum is not
     for k in range(SENT_CELLS - max(past, 0)):
         total += record.sent[(record.sent_period - k) % SENT_CELLS]
     return total

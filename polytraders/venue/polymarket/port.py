@@ -324,10 +324,11 @@ class PolymarketPort:
             key, kind = self._keys.get(int(row["aux"]), ""), row["kind"]
             if kind == EventKind.FILL_PROVISIONAL or (kind == EventKind.FILL_CONFIRMED and trade not in self._matched):
                 paid = int(row["price"]) * int(row["size"]) // ONE + int(row["ref"]) * 10  # ref: 1e-5 pUSD
-                self.moved.set()
                 self.guard.filled(key, paid, int(row["size"]), self._now)
             elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
                 self.guard.ended(key)
+            if EventKind.FILL_PROVISIONAL <= kind <= EventKind.FILL_VOIDED:  # a match takes, and what the chain then gives may be sold at once
+                self.moved.set()
             if kind == EventKind.FILL_PROVISIONAL:
                 self._matched.add(trade)
             else:

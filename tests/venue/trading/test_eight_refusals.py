@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from ports import FAST, Heard, credentials, environment, info, make_port, submit, test_key
+from ports import FAST, Heard, credentials, environment, info, make_guard, make_port, submit, test_key
 
 from polytraders.config import DEMO_BUILDER_CODE
 from polytraders.reasons import REGISTRY
@@ -57,7 +57,7 @@ def wrong_chain(venue) -> Said:
     made = venue.market("eight-chain")
     where, owner = environment(venue.urls), account(key.address, 0, AMOY)
     known = credentials(venue.urls, key)
-    return start(PolymarketPort(where, [info(made, "x")], key, known, owner, DEMO_BUILDER_CODE, FAST))
+    return start(PolymarketPort(where, [info(made, "x")], make_guard(key, owner), known, DEMO_BUILDER_CODE, FAST))
 
 
 def unknown_market(venue) -> Said:
