@@ -327,8 +327,8 @@ class PolymarketPort:
                 self.guard.filled(key, paid, int(row["size"]), self._now)
             elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
                 self.guard.ended(key)
-            if EventKind.FILL_PROVISIONAL <= kind <= EventKind.FILL_VOIDED:  # a match takes, and what the chain then gives may be sold at once
-                self.moved.set()
+            if EventKind.FILL_PROVISIONAL <= kind <= EventKind.FILL_VOIDED:
+                self.moved.set()  # a match takes, and what the chain then gives may be sold at once
             if kind == EventKind.FILL_PROVISIONAL:
                 self._matched.add(trade)
             else:
