@@ -105,6 +105,7 @@ class PolymarketPort:
         self.moved = asyncio.Event()
         """Something of ours traded: the wallet is not as it was read."""
         self._held: dict[tuple[int, int], int] = {}  # (market, outcome) -> micro-shares, as last read
+        self._traded: set[int] = set()  # markets with a fill told since their shares were read
         self.hosts, self.markets, self.builder, self.options = hosts, list(markets), builder, options
         self._credentials, self._clock, self._now = credentials, clock, 0
         budget = Budget()
@@ -327,8 +328,9 @@ class PolymarketPort:
                 self.guard.filled(key, paid, int(row["size"]), self._now)
             elif kind in (EventKind.ORDER_REJECT, EventKind.CANCEL):
                 self.guard.ended(key)
-            if EventKind.FILL_PROVISIONAL <= kind <= EventKind.FILL_VOIDED:  # a match takes, and what the chain then gives may be sold at once
-                self.moved.set()
+            if EventKind.FILL_PROVISIONAL <= kind <= EventKind.FILL_VOIDED:
+                self._traded.add(int(row["market"]))
+                self.moved.set()  # a match takes, and what the chain then gives may be sold at once
             if kind == EventKind.FILL_PROVISIONAL:
                 self._matched.add(trade)
             else:
@@ -710,7 +712,9 @@ class PolymarketPort:
         if not self.client.is_open:
             raise Refused("EXEC_VENUE_UNREACHABLE", "the port is not started", where=self.hosts.rest)
         kind, asked_at = int(self.account.signature_type), self._stamp()
+        traded, self._traded = self._traded, set()
         places = {*self._held, *((order.market, order.outcome) for order in self.tracker.orders.values())}
+        places |= {(market, int(outcome)) for market in traded for outcome in Outcome}  # of orders that are forgotten
         asked = [(token, place) for token, place in self.where.items() if place in places]
         money, *answers = await asyncio.gather(
             self.client.balance(signature_type=kind),
@@ -720,6 +724,7 @@ class PolymarketPort:
             cash = int(money.body["balance"])
             read = {place: int(a.body["balance"]) for (_, place), a in zip(asked, answers, strict=True)}
         except (KeyError, TypeError, ValueError, AttributeError):
+            self._traded |= traded
             raise _not_told("balances", next((a for a in (money, *answers) if not a.good), money)) from None
         self._held = {place: size for place, size in (self._held | read).items() if size}
         self._tell_funds(cash, asked_at)

@@ -8,7 +8,7 @@ import pytest
 from ports import FAST, Heard, actions, cancel, credentials, environment, info, send, submit, test_key
 
 from polytraders.config import DEMO_BUILDER_CODE, build_settings, parse_ini
-from polytraders.rows import EventKind
+from polytraders.rows import EventKind, Outcome
 from polytraders.run.live import rows_of
 from polytraders.units import MICRO
 from polytraders.venue.guard import BOTS, Guard
@@ -57,6 +57,9 @@ def test_an_order_goes_through_the_guard_and_its_end_is_counted(venue, authorise
             assert not guard._reserved and guard._totals[0] in (3 * MICRO, 0), "spent; 0 once the balance was read"
             await port.balances()
             assert guard._totals[0] == 0
+            assert await heard.until(int(maker["order_id"]), "ORDER_ACK", "FILL_PROVISIONAL", "FILL_CONFIRMED")
+            await port.read_funds()
+            assert port._held == {(0, Outcome.YES): 10 * MICRO}, "what it bought can be sold"
         finally:
             await port.stop()
 
