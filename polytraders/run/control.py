@@ -163,8 +163,10 @@ class Control:
                 self._override(one["override_id"], asked, units.ns_from_iso(one["expires_at"]))
 
     def close(self, state: str) -> None:
-        """Say how the run ended and let go of the database."""
+        """Say how the run ended and let go of the database. What it proposed and nobody carries out now is void."""
+        left = [self._work.get_nowait() for _ in range(self._work.qsize())]
         try:
+            self._thread.submit(self._carry, left).result(timeout=10)
             self._thread.submit(self._ended, state).result(timeout=10)
         finally:
             self._thread.shutdown(wait=True)
@@ -173,6 +175,8 @@ class Control:
     def _ended(self, state: str) -> None:
         from polytraders.contracts import Actor
 
+        for one in self.api.intents(self.desk, ("PENDING", "APPROVED"), run_id=self.run_id):
+            self.api.void(self.desk, one["trade_intent_id"], why=Code.EXEC_NOT_SENT_STOPPING.name)
         self._beat({"state": state})
         unbind(self.desk, self.bound, Actor(kind="system", id=self.run_id), f"its run {state}")
 

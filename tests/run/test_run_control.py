@@ -634,3 +634,32 @@ def test_a_wallet_that_cannot_be_read_is_unknown_and_one_with_more_is_fine(tmp_p
         assert not here.made.halted
 
     at_the_desk(tmp_path / "r", whole, port=port, **{"live.reconcile_s": "1"})
+
+
+def test_what_nobody_answered_is_void_when_the_run_is_over(tmp_path: Path):
+    """Or the next run's approver answers a proposal of a run that is gone."""
+    url, chosen = f"sqlite:///{tmp_path / 'desk.sqlite'}", settings(**QUIET)
+    begun = begin(
+        chosen, mode="live", strategy=STRATEGY, infos=[market(0)], venue="fake", folder=tmp_path / "run",
+        engine={"gate": int(Gate.APPROVAL)},
+    )  # fmt: skip
+
+    async def whole() -> None:
+        made = runner(begun, FakePort(), feeds={"feed": Market(0).feed})
+        told = Control(desks.open_desk(url), begun, chosen, None)
+        told.begin()
+        told.attach(made)
+        looking = desks.open_desk(url)
+        work = asyncio.create_task(made.run())
+        try:
+            await until(lambda: len(desks.intents(looking)) == 2, "two proposals")
+        finally:
+            made.stop()
+            await asyncio.wait_for(work, 60)
+            told.close("stopped")
+            begun.lock.release()
+        assert desks.intents(looking, ("PENDING", "APPROVED")) == []
+        assert {one["status"] for one in desks.intents(looking, ())} == {"VOID"}
+        looking.close()
+
+    asyncio.run(whole())
