@@ -84,6 +84,7 @@ Modules:
 - `polytraders.run.operate`: A run from the outside: begin it or take it over, connect it, work until it is told to stop, and say what came of it.
 - `polytraders.run.orders`: The runner's book of orders: what it sent, under which name the venue knows it, and what came of it.
 - `polytraders.run.outbox`: What is durable and waits to go to the venue: submits in one lane, cancels in another, so that neither waits long.
+- `polytraders.run.own`: What rests of ours, taken out of the book before the step sees it.
 - `polytraders.run.playback`: A recording's raw frames as a feed of the runner, in the recording's own time and as fast as the step takes them.
 - `polytraders.run.recover`: Take a run over: the newest snapshot that fits its log, then the log behind it, fed to the step again.
 - `polytraders.run.refresh`: What is asked again while a run goes on: the desk's list, and the rules of its markets at the exchange.
