@@ -246,6 +246,7 @@ class Runner:
         self.started = self.now()
         self.say("session", **self.session, pid=os.getpid(), seq=self.step.seq)
         self.put("runner", rows_of({"kind": EventKind.FEED_DOWN}))  # until a feed says otherwise nothing is known
+        self._bury()
         try:
             if self.port is not None:
                 self._starting = True
@@ -324,6 +325,16 @@ class Runner:
                     await self._stop.wait()
                 raise UsageError("the run was stopped before the venue answered", where=port.name)
             wait = min(2 * wait, 5.0)
+
+    def _bury(self) -> None:
+        """Deny what a former process decided, did not prepare, and died before it could say so.
+
+        An order without a name was never signed, so no venue has it and none is asked about it; nobody else would ever
+        tell the step that it is over."""
+        sends = self.port is not None and self.options.sends
+        why = Code.EXEC_NOT_SENT_UNPREPARED if sends else Code.EXEC_NOT_SENT_DRY_RUN
+        nameless = [order for order in map(self.orders.by_id.__getitem__, self.orders.open()) if not order.key]
+        self._deny([Request(order.action, "") for order in nameless], why)
 
     async def _take_up(self) -> None:
         """Ask again for the cancels of a former process: whether they reached the venue is not known."""

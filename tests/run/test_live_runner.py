@@ -20,6 +20,7 @@ from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.live import Options, Runner, rows_of
 from polytraders.run.replay import replay
 from polytraders.store.log import RecordKind, read_log, verify_log
+from polytraders.venue.port import Request
 from polytraders.venue.refusal import Refused
 
 SHARE = 1_000_000
@@ -292,6 +293,41 @@ def test_what_a_start_that_failed_has_told_is_not_told_again(tmp_path: Path):
     assert len(known) == 2
     told = {one.key: one.trades for one in known[1]}
     assert told[sent.key] == ("t:1",)
+
+
+def test_what_was_refused_here_and_not_said_before_the_end_is_said_by_the_next_process(tmp_path: Path):
+    """A process decides, refuses to sign, and is killed before the refusal is in the log: no venue has that order."""
+
+    class Mute(FakePort):
+        def prepare(self, actions: np.ndarray, now: int) -> list[Request]:
+            return [Request(one.action, "", refused="SEC_FUNDING") for one in super().prepare(actions, now)]
+
+        async def send(self, requests: Any) -> None:
+            pass
+
+    async def first(made: Runner) -> None:
+        await until(lambda: made.step.state.account[0]["open_orders"] >= 2, "orders that nobody sent")
+
+    made, _ = play(launch(tmp_path / "r"), Mute(), first, **FEED, options=Options(stop_timeout=10**8))
+    stuck = made.orders.open()
+    assert len(stuck) >= 2
+    again = resume(tmp_path / "r")
+    assert again.orders.open() == stuck
+
+    port = FakePort()
+
+    async def second(made: Runner) -> None:
+        await until(lambda: not set(stuck) & set(made.orders.open()), "they are over")
+        await until(lambda: len(port.book) >= 2, "quotes rest")
+
+    _, summary = play(again, port, second, **FEED)
+    assert summary["orphans"] == []
+    assert not set(stuck) & {int(a["order_id"]) for a, _ in port.book.values()}
+    rows = read_log(tmp_path / "r").events()
+    ended = rows[rows["kind"] == EventKind.ORDER_REJECT]
+    assert set(ended["aux"]) == set(stuck)
+    assert set(ended["size"]) == {int(Code.EXEC_NOT_SENT_UNPREPARED)}
+    assert replay(tmp_path / "r").ok
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path):
