@@ -23,6 +23,7 @@ Invariants
     L3  any flipped byte of a closed run's files is found by verify_log, which never raises
     L4  after a crash the records up to the torn one are readable
     L5  a batch (`commit`) lies in one segment; after a crash it is there whole, or `reopen` cuts it off
+    L6  where events are sealed their `seq` has no gap: `verify_log` and `read_tail` refuse a log that lost rows
 """
 
 from __future__ import annotations
@@ -385,9 +386,9 @@ class LogWriter:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            task, value = self._queue.get()
             waiting: list[Done] = []
             for _ in range(GROUP):
+                task, value = self._queue.get()
                 stopping = task == "stop"
                 self._guarded(partial(self._take, task, value, waiting))
                 with self._progress:
@@ -395,7 +396,6 @@ class LogWriter:
                 # Whoever waits for a sync waits for those, too, that came meanwhile: one sync for all.
                 if stopping or not waiting or self._queue.empty():
                     break
-                task, value = self._queue.get_nowait()
             if waiting or (stopping and self._durable):
                 self._guarded(self._sync)
             for done in waiting:
@@ -630,6 +630,7 @@ class _Walk:
             self.segments += 1
         self.chain = hashlib.sha256(self.manifest_bytes).digest()
         self.records, self.bytes, self.last_seq = 0, 0, None
+        self.event_seq: int | None = None  # of the last row of the stream that was walked
         self.rows = dict.fromkeys(RecordKind, 0)
         self.digest: Any = None  # of the segment in work, when hashed
         if start is not None:
@@ -700,6 +701,11 @@ class _Walk:
             table = _rows_of(payload, kind, count, bool(flags & PACKED))
             if table is None:
                 raise _Bad("the record's length is not that of its rows", **place)
+            if kind is RecordKind.EVENTS:
+                whole = self.hashed and self.manifest.get("seal_events")
+                if whole and self.event_seq is not None and first != self.event_seq + 1:
+                    raise _Bad(f"rows of the stream are missing before it, after seq {self.event_seq}", **place)
+                self.event_seq = final
             self.last_seq = final
         else:
             try:

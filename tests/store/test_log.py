@@ -250,6 +250,44 @@ def test_no_more_records_wait_than_the_queue_holds(tmp_path: Path, monkeypatch: 
 # -------------------------------------------------------------------------------------- torn and killed
 
 
+def test_of_more_batches_than_one_sync_covers_none_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that stands still for a while, as one does now and then, and a producer that goes on."""
+    monkeypatch.setattr(run_log, "GROUP", 4)
+    writing, gate, real = threading.Event(), threading.Event(), os.writev
+
+    def slow(fd: int, parts: list) -> int:
+        writing.set()
+        gate.wait()
+        return real(fd, parts)
+
+    told: list[int] = []
+    writer = LogWriter(tmp_path / "r", MANIFEST, waiting=64)
+    monkeypatch.setattr(os, "writev", slow)
+    for turn in range(19):
+        done = (lambda error, turn=turn: told.append(turn if error is None else -1)) if turn != 17 else None
+        writer.commit([(RecordKind.EVENTS, events(2, 2 * turn)), (RecordKind.DECISIONS, decisions(1, turn))], done)
+        writing.wait()
+    gate.set()
+    writer.close({})
+    assert told == [turn for turn in range(19) if turn != 17]
+    log = read_log(tmp_path / "r")
+    assert log.events().tobytes() == events(38).tobytes()
+    assert len(log.decisions()) == 19
+
+
+def test_rows_that_are_missing_from_the_stream_are_found(tmp_path: Path) -> None:
+    """Each record is as it was written, and still the log is not what the step saw."""
+    with LogWriter(tmp_path / "r", MANIFEST) as writer:
+        writer.append(RecordKind.EVENTS, events(5))
+        writer.append(RecordKind.DECISIONS, decisions(2, 4))
+        writer.append(RecordKind.EVENTS, events(3, first=7))
+        writer.close({})
+    verdict = verify_log(tmp_path / "r")
+    assert not verdict.ok and "rows of the stream are missing before it, after seq 4" in verdict.message
+    with pytest.raises(DamageError, match="after seq 4"):
+        run_log.read_tail(tmp_path / "r")
+
+
 def test_a_run_that_was_never_closed_is_intact_but_says_so(tmp_path: Path) -> None:
     small_run(tmp_path / "r", close=False)
     verdict = verify_log(tmp_path / "r")

@@ -85,7 +85,7 @@ def test_a_log_of_many_rows_is_packed_and_reads_as_before(tmp_path) -> None:
     table = np.zeros(count, EVENT)
     table["ts_recv"] = table["ts_event"] = np.cumsum(np.arange(count) % 977)
     table["seq"], table["price"] = np.arange(count), 5_000 + np.arange(count) % 7 * 100
-    with LogWriter(tmp_path / "r", {"run_id": "packed"}) as writer:
+    with LogWriter(tmp_path / "r", {"run_id": "packed"}, seal_events=False) as writer:
         writer.append(RecordKind.EVENTS, table)
         writer.append(RecordKind.EVENTS, table[:3])
         writer.close({})

@@ -143,7 +143,7 @@ def hand_made_rows() -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarra
 def write_run(folder: Path, *, close: bool = True) -> Path:
     """Write the hand-made run into `folder`, in records as an engine would: a batch of each kind after another."""
     events, decisions, actions = hand_made_rows()
-    with LogWriter(folder, manifest()) as writer:
+    with LogWriter(folder, manifest(), seal_events=False) as writer:  # a few rows of a long stream
         writer.append(RecordKind.EVENTS, np.concatenate(events[:3]))
         writer.append(RecordKind.DECISIONS, np.concatenate(decisions[:14]))
         writer.append(RecordKind.ACTIONS, np.concatenate(actions[:2]))
