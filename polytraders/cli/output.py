@@ -5,10 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from polytraders.store.desk import Answer
+
+SUB: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
+"""Options of every group of commands."""
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, in a few words.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Configuration; default: ./settings.ini.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -39,3 +50,40 @@ def progress_bar(title: str, unit: str = "events") -> Iterator[Callable[[int, in
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; `right`: the columns of numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        # An id that is cut cannot be copied: it goes on in the next line instead
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def show(*things: Any) -> None:
+    """Print text as it is, never broken, and tables as wide as the terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    for thing in things:
+        console.print(thing, soft_wrap=isinstance(thing, str))
+
+
+def tell(answer: Answer, as_json: bool) -> None:
+    """Print how a request ended; exit 1 when it was refused."""
+    if as_json:
+        print_json(answer.as_dict())
+    else:
+        say(answer)
+    if not answer.ok:
+        raise typer.Exit(1)
+
+
+def say(answer: Answer) -> None:
+    """Print how a request ended."""
+    lines = [f"{answer.subject}: {answer.status}", f"{answer.message} ({answer.code})"]
+    lines += [f"  {name}: {value}" for name, value in answer.details.items() if value not in ([], None, "")]
+    show("\n".join(lines))
