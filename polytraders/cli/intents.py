@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from polytraders.cli.operator import Url, desk_of, operator
-from polytraders.cli.output import SUB, Json, Reason, SettingsFile, print_json, say, show, table, tell
+from polytraders.cli.output import (
+    SUB,
+    Json,
+    Reason,
+    SettingsFile,
+    console,
+    named,
+    print_json,
+    say,
+    show,
+    table,
+    tell,
+    under,
+)
 
 intents_app = typer.Typer(help="Trade intents: what waits for your answer, and what became of it.", **SUB)
 
@@ -25,34 +39,59 @@ def list_intents(
     """List what waits for an answer, newest first."""
     import time
 
-    from polytraders import units
-    from polytraders.store.desk import board, expire, intents
+    from polytraders.api.views import market_names
+    from polytraders.store.desk import expire, intents
 
     with desk_of(database) as desk:
         expire(desk)
         found = intents(desk, () if all_ else ("PENDING",), run_id=run, limit=limit)
-        names = {row["name"]: str(row.get("slug") or row["name"]) for row in board(desk, "markets")}
+        names = market_names(desk)
     if as_json:
         print_json({"intents": found})
-        return
-    now = time.time_ns()
-    right = ("pUSD", "price", "edge bps", "left")
-    shown = table("id", "market", "type", "side", "pUSD", "price", "edge bps", "status", "left", right=right)
+    else:
+        show(*_listed(found, names, time.time_ns(), all_) if found else ["nothing waits for an answer"])
+
+
+ROOM = 110
+"""Columns from which on a market stands in its line; else it has the next one."""
+SHORT = 15
+"""Signs of an id that are shown where there is less room: the unique beginning is enough to name it."""
+
+
+def _listed(found: list[dict[str, Any]], names: Mapping[str, str], now: int, all_: bool) -> Iterator[Any]:
+    from polytraders import units
+
+    wide = console().width >= ROOM
+    numbers = ("pUSD", "edge bps", "left")
+    heads = ["id", "order", *numbers, *(["status"] if all_ else []), *(["market"] if wide else [])]
+    rows: list[tuple[list[str], str]] = []
     for one in found:
-        left = f"{(one['expires_ns'] - now) // units.NS_PER_S} s" if one["status"] == "PENDING" else ""
-        persons = f" {one['given']}/{one['needed']}" if one["needed"] > 1 and one["status"] == "PENDING" else ""
-        shown.add_row(
-            one["trade_intent_id"],
-            names.get(one["condition_id"], f"{one['condition_id'][:10]}…"),
-            one["type"].partition("_")[0].lower(),
-            f"{one['side']} {one['outcome']}".strip(),
+        order, waits = one["document"]["intent"] or {}, one["status"] == "PENDING"
+        price = f" at {order['limit_price']}" if order.get("limit_price") else ""
+        opens = "" if one["type"] == "OPEN_POSITION" else f"{one['type'].partition('_')[0].lower()} "
+        persons = f", {one['given']} of {one['needed']}" if one["needed"] > 1 and waits else ""
+        row = [
+            one["trade_intent_id"] if wide else one["trade_intent_id"][:SHORT],
+            f"{opens}{one['side']} {one['outcome']}{price}".strip() + persons,
             units.money_text(one["notional_micro"]),
-            (one["document"]["intent"] or {}).get("limit_price") or "",
             one["document"]["edge_bps"] or "",
-            one["status"] + persons,
-            left,
-        )
-    show(shown if found else "nothing waits for an answer")
+            f"{max(0, one['expires_ns'] - now) // units.NS_PER_S} s" if waits else "",
+        ]
+        market = names.get(one["condition_id"], one["condition_id"])
+        rows.append((row + ([one["status"].lower()] if all_ else []) + ([market] if wide else []), market))
+    if wide:
+        shown = table(*heads, right=numbers, whole=("id", "order", "status"))
+        for row, _ in rows:
+            shown.add_row(*row)
+        yield shown
+        return
+    widths = [max(len(row[at]) for row in [heads, *(row for row, _ in rows)]) for at in range(len(heads))]
+    for row, market in [(heads, ""), *rows]:
+        cells = zip(heads, row, widths, strict=True)
+        line = "  ".join(cell.rjust(n) if name in numbers else cell.ljust(n) for name, cell, n in cells)
+        yield line.rstrip()
+        if market:
+            yield under(market)
 
 
 @intents_app.command("show")
@@ -68,7 +107,7 @@ def show_intent(ref: IntentRef, database: Url = None, as_json: Json = False) -> 
     if as_json:
         print_json(one)
     else:
-        show("\n".join(f"{name + ':':<14}{value}" for name, value in intent_lines(one, time.time_ns(), names)))
+        show(named(intent_lines(one, time.time_ns(), names)))
 
 
 @intents_app.command("approve")

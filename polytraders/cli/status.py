@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from polytraders.cli.operator import Url, desk_of
-from polytraders.cli.output import Json, print_json, show, table
-
-ACCOUNT_FIRST = ("equity", "pnl_day", "pnl")
-ACCOUNT_WORDS = {
-    "pnl_day": "profit today", "pnl": "profit in all", "reserved": "behind orders", "unsettled": "not settled",
-    "marked": "positions", "receivable": "owed to us", "deposits": "put in", "fees": "fees paid",
-}  # fmt: skip
-"""The account's fields in words, and which come first."""
-
-
-def _ago(ns: int, now: int) -> str:
-    seconds = (now - ns) // 10**9
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if abs(seconds) >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+from polytraders.cli.output import Json, print_json, show, table, under
 
 
 def status(database: Url = None, as_json: Json = False) -> None:
@@ -37,32 +23,62 @@ def status(database: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(told)
     else:
-        _print_status(told, now)
+        show(*_stopped(told), *_runs(told, now), *_waiting(told), *_limits(told))
     if told["switches"]:
         raise typer.Exit(1)
 
 
-def _print_status(told: dict[str, Any], now: int) -> None:
-    runs = table("run", "mode", "strategy", "portfolio", "state", "heard", right=("heard",))
-    for run in told["runs"]:
-        state = run["state"] if run["alive"] or run["state"] in ("stopped", "failed") else f"{run['state']}, SILENT"
-        heard = f"{_ago(run['heartbeat_ns'], now)} ago"
-        runs.add_row(run["run_id"], run["mode"], run["strategy_id"], run["portfolio_id"], state, heard)
-    show(runs if told["runs"] else "no run has been here yet: polytraders run")
-    for run_id, account in told["accounts"].items():
-        money = sorted(account.items(), key=lambda item: (item[0] not in ACCOUNT_FIRST, item[0]))
-        told_of = [f"{ACCOUNT_WORDS.get(name, name)} {value}" for name, value in money if value not in ("0", None)]
-        show(f"{run_id}: {', '.join(told_of)} pUSD" if told_of else f"{run_id}: nothing in its account")
-    for fault in told["down"]:
-        show(f"DOWN {fault['run_id']}: {fault['name']}" + (f", {fault['error']}" if fault.get("error") else ""))
-    show(f"waiting for an answer: {told['pending']}" + (" (polytraders intents list)" if told["pending"] else ""))
+def _stopped(told: dict[str, Any]) -> Iterator[Any]:
+    from polytraders.api.views import switch_words
+
     for switch in told["switches"]:
-        name = told["names"].get(switch["target"])
-        target = f" {switch['target']}" + (f" ({name})" if name else "") if switch["target"] else ""
-        show(f"ARMED {switch['scope']}{target}: {switch['reason']} ({switch['trigger']}, {switch['armed_at'][:19]}Z)")
+        what, by = switch_words(switch, told["names"])
+        yield under(f"ARMED {what}: {switch['reason']} ({by})", 0)
+
+
+def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
+    from polytraders.api.views import OVER, account_words, lasting
+
+    ended = [run for run in told["runs"] if run["state"] in OVER]
+    if not told["runs"]:
+        yield "no run has been here yet: polytraders run"
+    for run in told["runs"]:
+        account = told["accounts"].get(run["run_id"])
+        holds = any(one["run_id"] == run["run_id"] for one in told["positions"])
+        if run in ended and not holds:
+            continue
+        yield under("  ".join((run["run_id"], run["mode"], run["strategy_id"], run["portfolio_id"])), 0)
+        heard = f"{lasting(now - run['heartbeat_ns'])} ago"
+        if run in ended:
+            yield under(f"{run['state']} {heard}, and it holds something")
+        elif run["alive"]:
+            yield under(f"{run['state']}, heard of {heard}")
+        else:
+            yield under(f"SILENT: {run['state']} when it was last heard of, {heard}; what follows is of then")
+        if account is not None:
+            yield under(account_words(account))
+        for fault in told["down"]:
+            if fault["run_id"] == run["run_id"]:
+                yield under(f"DOWN {fault['name']}" + (f": {fault['error']}" if fault.get("error") else ""))
+    if ended:
+        last = max(ended, key=lambda run: run["heartbeat_ns"])
+        several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended"
+        yield under(f"{several} {last['run_id']} ({last['state']} {lasting(now - last['heartbeat_ns'])} ago)", 0)
+
+
+def _waiting(told: dict[str, Any]) -> Iterator[Any]:
+    yield f"waiting for an answer: {told['pending']}" + (" (polytraders intents list)" if told["pending"] else "")
+
+
+def _limits(told: dict[str, Any]) -> Iterator[Any]:
     for limit in told["closest"]:
+        if float(limit["used"]) == 0:
+            continue
         used = f"{limit['observed']} of {limit['limit']} {limit.get('unit', '')}".rstrip()
-        show(f"limit {limit['name']}: {used} ({float(limit['used']):.0%})")
+        where = f", {limit['scope']}" if limit.get("scope") else ""
+        pace = f", breached in {limit['breach_s']} s at this pace" if limit["breach_s"] else ""
+        old = f" ({limit['stands']})" if limit["stands"] else ""
+        yield under(f"limit {limit['name']}: {used} ({float(limit['used']):.0%}){where}{old}{pace}", 0)
 
 
 def universe(
@@ -71,16 +87,19 @@ def universe(
     as_json: Json = False,
 ) -> None:
     """The markets the runs follow, and whether they may trade them."""
-    from polytraders.store.desk import board
+    import time
+
+    from polytraders.api.views import said
 
     with desk_of(database) as desk:
-        markets = board(desk, "markets", run)
+        markets = [one for one in said(desk, "markets", time.time_ns()) if run in (None, one["run_id"])]
     if as_json:
         print_json({"markets": markets})
         return
-    shown = table("market", "status", "in scope", "bid", "ask", "quality", right=("bid", "ask", "quality"))
+    numbers = ("bid", "ask", "quality")
+    shown = table("market", "status", "in scope", *numbers, right=numbers, whole=("status", "in scope"))
     for market in markets:
-        numbers = [str(market.get(name, "—")) for name in ("bid", "ask", "quality")]
         scope = {True: "yes", False: "no"}.get(market.get("in_scope"), "—")
-        shown.add_row(str(market.get("slug") or market["name"]), str(market.get("status", "—")), scope, *numbers)
+        known = [str(market.get(name) or "—") for name in numbers]
+        shown.add_row(str(market.get("slug") or market["name"]), str(market.get("status", "—")).lower(), scope, *known)
     show(shown if markets else "no run follows a market")

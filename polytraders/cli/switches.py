@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polytraders.cli.operator import Url, desk_of, operator
-from polytraders.cli.output import SUB, Json, Reason, SettingsFile, print_json, show, table, tell
+from polytraders.cli.output import SUB, Json, Reason, SettingsFile, print_json, show, tell, under
+
+if TYPE_CHECKING:
+    from polytraders.store.sql import Database
 
 switches_app = typer.Typer(help="Kill switches: what is stopped, and why.", **SUB)
 override_app = typer.Typer(help="Change one limit for a time, with a reason.", **SUB)
+
+
+def _market(desk: Database, name: str) -> str:
+    """The condition id of a market that is named by it, or by the slug under which a run follows it.
+
+    Who stops a market in a hurry knows its name. Raises UsageError for a slug that no run follows.
+    """
+    from polytraders.errors import UsageError
+    from polytraders.store.desk import board
+
+    if name.startswith("0x"):
+        return name
+    found = {row["name"] for row in board(desk, "markets") if row.get("slug") == name}
+    if len(found) != 1:
+        raise UsageError(
+            "no run follows a market of this name", where=name,
+            rule="a market is named by its condition id (0x...) or by its slug", mend="polytraders universe",
+        )  # fmt: skip
+    return str(found.pop())
 
 
 @switches_app.command("list")
@@ -20,29 +42,28 @@ def list_switches(
     as_json: Json = False,
 ) -> None:
     """List the kill switches that were ever armed."""
+    from polytraders.api.views import market_names, switch_words
     from polytraders.store.desk import switches
 
     with desk_of(database) as desk:
-        found = switches(desk, armed=armed)
+        found, names = switches(desk, armed=armed), market_names(desk)
     if as_json:
         print_json({"switches": found})
         return
-    shown = table("id", "scope", "target", "state", "trigger", "since", "firings", "reason", right=("firings",))
+    if not found:
+        show("no kill switch is on" if armed else "no kill switch was ever armed")
     for one in found:
-        since = str((one["armed_at"] if one["state"] == "armed" else one["cleared_at"]) or "")[:19]
-        asked = f" ({len(one['asked_to_clear'])} of 2 asked to clear)" if one["asked_to_clear"] else ""
-        state = one["state"] + (asked if one["state"] == "armed" else "")
-        shown.add_row(
-            one["switch_id"], one["scope"], one["target"] or "", state, str(one["trigger"]), since,
-            str(one["firings"]), one["reason"],
-        )  # fmt: skip
-    show(shown if found else "no kill switch was ever armed")
+        what, by = switch_words(one, names)
+        show(under(f"{'ARMED' if one['state'] == 'armed' else 'clear'}  {what}", 0))
+        show(under(one["reason"], 7), under(f"{by}; {one['switch_id']}", 7))
 
 
 @switches_app.command("arm")
 def arm_switch(
     scope: Annotated[str, typer.Argument(help="global, portfolio, cluster, strategy, family, bot, market or feed.")],
-    target: Annotated[str | None, typer.Argument(help="Which one; the global switch has none.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="Which one; the global switch has none. A market: its condition id or slug.")
+    ] = None,
     reason: Reason = "",
     database: Url = None,
     as_json: Json = False,
@@ -51,6 +72,7 @@ def arm_switch(
     from polytraders.store.desk import arm
 
     with desk_of(database) as desk:
+        target = _market(desk, target) if scope == "market" and target else target
         answer = arm(desk, scope, target, operator(desk, "risk"), "cli", reason)
     tell(answer, as_json)
 
@@ -65,7 +87,9 @@ def clear_switch(
     """Clear a kill switch. The global one is clear when a second person has asked too."""
     from polytraders.store.desk import clear, find_switch
 
+    scope, _, target = ref.partition(":")
     with desk_of(database) as desk:
+        ref = f"market:{_market(desk, target)}" if scope == "market" and target else ref
         answer = clear(desk, find_switch(desk, ref), operator(desk, "risk"), "cli", reason)
     tell(answer, as_json)
 
@@ -78,7 +102,7 @@ def grant_override(
     reason: Reason = "",
     portfolio: Annotated[str | None, typer.Option("--portfolio", help="Only in this portfolio.")] = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="Only for this strategy.")] = None,
-    market: Annotated[str | None, typer.Option("--market", help="Only in this market (condition id).")] = None,
+    market: Annotated[str | None, typer.Option("--market", help="Only in this market: condition id or slug.")] = None,
     settings: SettingsFile = None,
     database: Url = None,
     as_json: Json = False,
@@ -89,6 +113,7 @@ def grant_override(
 
     bot, _, name = parameter.rpartition(".")
     with desk_of(database) as desk:
+        market = _market(desk, market) if market else None
         answer = override(
             desk, load_settings(settings), bot, name, value, ttl, operator(desk, "risk"), "cli", reason,
             portfolio_id=portfolio, strategy_id=strategy, condition_id=market,
@@ -103,21 +128,20 @@ def list_overrides(
     as_json: Json = False,
 ) -> None:
     """List the overrides in force."""
+    from polytraders.api.views import market_names, override_words
     from polytraders.store.desk import expire_overrides, overrides
 
     with desk_of(database) as desk:
         expire_overrides(desk)
-        found = overrides(desk, active=not all_)
+        found, names = overrides(desk, active=not all_), market_names(desk)
     if as_json:
         print_json({"overrides": found})
         return
-    shown = table("id", "bot", "parameter", "was", "is", "state", "until", "by", "why")
+    if not found:
+        show("no limit is changed" if not all_ else "no limit was ever changed")
     for one in found:
-        shown.add_row(
-            one["override_id"], one["bot_id"], one["after"]["name"], one["before"]["value"], one["after"]["value"],
-            one["state"], one["expires_at"][:19], one["requested_by"]["id"], one["justification"],
-        )  # fmt: skip
-    show(shown if found else "no limit is changed")
+        what, by = override_words(one, names)
+        show(under(what, 0), under(one["justification"]), under(f"{by}; {one['override_id']}"))
 
 
 @override_app.command("end")
