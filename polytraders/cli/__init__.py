@@ -26,6 +26,7 @@ from polytraders.cli import (
     run_log,
     runs,
     serve,
+    sharing,
     venue,
 )
 from polytraders.errors import PolytradersError
@@ -59,6 +60,7 @@ app.command("api", rich_help_panel="Desk")(serve.api)
 app.command("alerts", rich_help_panel="Desk")(alerts.alerts)
 app.command("console", rich_help_panel="Desk")(serve.console)
 app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
+sharing.attach(desk.portfolios_app)
 app.add_typer(desk.portfolios_app, name="portfolios", rich_help_panel="Desk")
 app.add_typer(desk.launches_app, name="launches", rich_help_panel="Desk")
 app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")

@@ -139,7 +139,7 @@ def test_two_runs_of_a_portfolio_stay_within_its_limits_together(tmp_path: Path)
         used = {row["name"]: row for row in desks.utilisation(desk.desk, "b")}
         assert used["exposure, all runs of the portfolio"]["limit"] == "15"
         assert used["exposure, all runs of the tenant"]["limit"] == "1000"
-        held = {row["run_id"]: row for row in shares.shares(desk.desk) if row["name"] == "exposure"}
+        held = {row["run_id"]: row for row in shares.shares(desk.desk, markets=True) if row["name"] == "exposure"}
         assert sum(row["share"] for row in held.values()) <= 15 * MICRO
         assert {row["state"] for row in held.values()} == {"running"}
 
@@ -154,7 +154,7 @@ def test_two_runs_of_a_portfolio_stay_within_its_limits_together(tmp_path: Path)
     assert max(second) > 2 * MICRO, "until the first one had heard of less"
     assert rooms(tmp_path / "b", 0)[0] == 0
     assert {"RISK_MARKET_LIMIT", "RISK_PORTFOLIO_LIMIT"} & codes(tmp_path / "b")
-    assert shares.shares(desk.desk) == [], "paper runs that ended hold nothing"
+    assert shares.shares(desk.desk, markets=True) == [], "paper runs that ended hold nothing"
 
 
 def test_orders_of_an_hour_are_counted_over_all_runs(tmp_path: Path):
@@ -259,7 +259,7 @@ def test_a_live_run_that_was_killed_counts_until_a_person_says_what_it_holds(
         await b.quoted()
 
     desk.play(second, desk.launched("b", "live"))
-    held = {row["name"]: row for row in shares.shares(desk.desk)}
+    held = {row["name"]: row for row in shares.shares(desk.desk, markets=True)}
     assert held == {} or {row["state"] for row in held.values()} == {"ended"}
 
 
@@ -273,7 +273,7 @@ def test_one_that_goes_on_gets_what_the_others_left_it(tmp_path: Path):
         await a.holds(5)
 
     desk.play(first, (a, bound))
-    (held,) = [row for row in shares.shares(desk.desk) if row["name"] == "exposure"]
+    (held,) = [row for row in shares.shares(desk.desk, markets=True) if row["name"] == "exposure"]
     assert (held["state"], held["used"]) == ("ended", held["share"])
     assert held["used"] > 2 * MICRO
 

@@ -244,16 +244,19 @@ def release(
         return Answer(True, "GOV_RUN_RELEASED", run_id, "released", seq, {"exposure_pusd": counted})
 
 
-def shares(desk: Database, portfolio_id: str | None = None, now: int | None = None) -> list[dict[str, Any]]:
-    """What each run has of each limit: run_id, pool, portfolio_id, state (running, silent, ended), seen_ns, name,
-    used, share; by run and limit."""
+def shares(
+    desk: Database, portfolio_id: str | None = None, now: int | None = None, *, markets: bool = False
+) -> list[dict[str, Any]]:
+    """What each run has of the common limits: run_id, pool, portfolio_id, strategy_id, state (running, silent, ended),
+    seen_ns, name, used, share; by run and limit. markets: those of each market too."""
     now = clock(now)
     where = "" if portfolio_id is None else "WHERE f.portfolio_id = :id"
     values = {} if portfolio_id is None else {"id": portfolio_id}
+    some = "" if markets else f" AND s.name IN ('{EXPOSURE}', '{ORDERS}')"
     with desk.read() as tx:
         rows = tx.rows(
             "SELECT f.run_id, f.pool, f.portfolio_id, f.strategy_id, f.state, f.ts_ns, s.name, s.used, s.share "
-            f"FROM figures f LEFT JOIN shares s ON s.run_id = f.run_id {where} ORDER BY f.run_id, s.name",
+            f"FROM figures f LEFT JOIN shares s ON s.run_id = f.run_id{some} {where} ORDER BY f.run_id, s.name",
             **values,
         )
     told = []
