@@ -7,7 +7,7 @@ the command line, HTTP or a notebook, which all call the same functions here.
 """
 
 from polytraders.store.desk.answers import Answer
-from polytraders.store.desk.board import Quote, board, heartbeat, put_run, runs, utilisation
+from polytraders.store.desk.board import Quote, board, heartbeat, put_run, runs, this_process, utilisation
 from polytraders.store.desk.check import Fault, check, rebuild
 from polytraders.store.desk.intents import (
     Proposal,
@@ -69,6 +69,7 @@ __all__ = [
     "since",
     "switch_id",
     "switches",
+    "this_process",
     "utilisation",
     "void",
 ]
