@@ -330,6 +330,14 @@ def test_what_was_refused_here_and_not_said_before_the_end_is_said_by_the_next_p
     assert replay(tmp_path / "r").ok
 
 
+@pytest.mark.parametrize(("mode", "least"), [("live", 0), ("paper", 5 * SHARE)])
+def test_a_live_step_leaves_complete_sets_to_the_chain(tmp_path: Path, mode: str, least: int):
+    held = launch(tmp_path / "r", mode, **{"engine.merge_shares": "5"})
+    assert held.step.state.clock[0]["merge_least"] == least
+    held.writer.close({})
+    held.lock.release()
+
+
 def test_two_processes_cannot_write_one_run(tmp_path: Path):
     held = launch(tmp_path / "r")
     with pytest.raises(UsageError, match="in use"):
