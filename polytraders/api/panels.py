@@ -223,7 +223,7 @@ def blotter(url: str | None = None, limit: int = 50) -> Panel:
                 "market": _market(row, names), "sent": _clock(row.get("sent_ns")),
                 "side": f"{row.get('side', '')} {row.get('outcome', '')}".strip(), "status": _words(row.get("status")),
             }
-            for row in views.said(desk, "orders", now)
+            for row in store.standing(desk, "orders", now)
         ]  # fmt: skip
         rows.sort(key=lambda row: row.get("sent_ns") or 0, reverse=True)
         shown = [_short(row) for row in rows]
@@ -248,7 +248,7 @@ def blotter(url: str | None = None, limit: int = 50) -> Panel:
 
 
 def _run(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The run of a row of the board (`views.said`), marked where its numbers are of then."""
+    """The run of a row of the board (`store.desk.standing`), marked where its numbers are of then."""
     return {"run": f"{row['run_id']} ({row['stands']})", "bad": ("run",)} if row["stands"] else {"run": row["run_id"]}
 
 
@@ -309,7 +309,7 @@ def risk(url: str | None = None) -> Panel:
 
     def draw(desk: Database, now: int) -> None:
         names.update(views.market_names(desk))
-        limits.value = html("<h4>Limits</h4>") + _bars(views.limits_view(desk, now))
+        limits.value = html("<h4>Limits</h4>") + _bars(store.standing(desk, "limits", now))
         on = store.switches(desk, armed=True)
         if (key := [repr(one) for one in on]) != drawn or not armed.children:
             drawn[:] = key
@@ -334,7 +334,8 @@ def _bars(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         used = Decimal(row["used"])
         hot = " class=hot" if used >= Decimal("0.8") else ""
-        breach = "" if row["breach_s"] is None else "breached" if used >= 1 else f"in {row['breach_s']} s at this pace"
+        pace = f"in {row['breach_s']} s at this pace" if row["breach_s"] else ""
+        breach = "breached" if used >= 1 else pace
         old = f" <span class=bad>({escape(row['stands'])})</span>" if row["stands"] else ""
         lines.append(
             f"<tr><td style='white-space: normal'>{escape(str(row['name']))}</td>"
@@ -361,7 +362,7 @@ def positions(url: str | None = None) -> Panel:
             "cash#": "cash", "behind orders#": "reserved", "not settled#": "unsettled", "positions#": "marked",
             "owed to us#": "receivable", "rebates#": "rebates", "fees paid#": "fees", "put in#": "deposits",
         }  # fmt: skip
-        rows = [row | _run(row) for row in views.said(desk, "account", now)]
+        rows = [row | _run(row) for row in store.standing(desk, "account", now)]
         account.value = html("<h4>Accounts, pUSD</h4>") + table(columns, rows, "No run told of its account.")
         names = views.market_names(desk)
         columns = {
@@ -370,7 +371,9 @@ def positions(url: str | None = None) -> Panel:
             "realised pUSD#": "realised_pnl_pusd", "fees pUSD#": "fees_pusd", "settlement": "settlement",
             "mode": "mode", "run": "run",
         }  # fmt: skip
-        rows = [_short(row | _run(row) | {"market": _market(row, names)}) for row in views.said(desk, "positions", now)]
+        rows = [
+            _short(row | _run(row) | {"market": _market(row, names)}) for row in store.standing(desk, "positions", now)
+        ]
         held.value = html("<h4>Positions</h4>") + table(columns, [*rows, *_totals(rows)], "Nothing is held.")
 
     return Panel(_desk(url), draw, widgets.VBox([account, held]))
@@ -401,7 +404,7 @@ def health(url: str | None = None) -> Panel:
     def draw(desk: Database, now: int) -> None:
         rows = []
         for one in store.runs(desk, now):
-            gone = not one["alive"] and one["state"] not in views.OVER
+            gone = not one["alive"] and one["state"] not in store.OVER
             state = f"SILENT (was {one['state']})" if gone else one["state"]
             heard = f"{views.lasting(now - one['heartbeat_ns'])} ago"
             bad = ("state",) if gone or one["state"] == "failed" else ()
@@ -409,7 +412,7 @@ def health(url: str | None = None) -> Panel:
         columns = {"run": "run_id", "mode": "mode", "strategy": "strategy_id", "portfolio": "portfolio_id"}
         columns |= {"state": "state", "heard of#": "heard"}
         runs.value = html("<h4>Runs</h4>") + table(columns, rows, "No run has been here yet.")
-        told = [_parts(name, mine, now) for name, mine in _by_run(views.said(desk, "health", now))]
+        told = [_parts(name, mine, now) for name, mine in _by_run(store.standing(desk, "health", now))]
         parts.value = "".join(told) or html("<h4>Parts</h4>") + table(
             {}, [], "No run that is alive has told of its parts."
         )
@@ -423,7 +426,7 @@ def health(url: str | None = None) -> Panel:
         ]  # fmt: skip
         columns = {"at": "at", "what": "what", "who": "who", "subject": "subject", "code": "code"}
         last.value = html("<h4>What happened last</h4>") + table(columns, rows, "Nothing has happened yet.")
-        told = [_bots(name, mine) for name, mine in _by_run(views.said(desk, "bots", now))]
+        told = [_bots(name, mine) for name, mine in _by_run(store.standing(desk, "bots", now))]
         bots.value = "".join(told) or html("<h4>Bots</h4>") + table(
             {}, [], "No run that is alive has told of its bots."
         )

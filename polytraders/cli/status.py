@@ -37,7 +37,8 @@ def _stopped(told: dict[str, Any]) -> Iterator[Any]:
 
 
 def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
-    from polytraders.api.views import OVER, account_words, lasting
+    from polytraders.api.views import account_words, lasting
+    from polytraders.store.desk import OVER
 
     ended = [run for run in told["runs"] if run["state"] in OVER]
     if not told["runs"]:
@@ -89,10 +90,10 @@ def universe(
     """The markets the runs follow, and whether they may trade them."""
     import time
 
-    from polytraders.api.views import said
+    from polytraders.store.desk import standing
 
     with desk_of(database) as desk:
-        markets = [one for one in said(desk, "markets", time.time_ns()) if run in (None, one["run_id"])]
+        markets = standing(desk, "markets", time.time_ns(), run)
     if as_json:
         print_json({"markets": markets})
         return

@@ -7,7 +7,7 @@ the command line, HTTP or a notebook, which all call the same functions here.
 """
 
 from polytraders.store.desk.answers import Answer
-from polytraders.store.desk.board import Quote, board, heartbeat, put_run, runs, utilisation
+from polytraders.store.desk.board import OVER, Quote, board, heartbeat, put_run, runs, standing, utilisation
 from polytraders.store.desk.check import Fault, check, rebuild
 from polytraders.store.desk.intents import (
     Proposal,
@@ -31,6 +31,7 @@ from polytraders.store.desk.overrides import end_override, expire_overrides, ove
 from polytraders.store.desk.switches import arm, clear, find_switch, switch_id, switches
 
 __all__ = [
+    "OVER",
     "Action",
     "Answer",
     "Fault",
@@ -67,6 +68,7 @@ __all__ = [
     "reject",
     "runs",
     "since",
+    "standing",
     "switch_id",
     "switches",
     "utilisation",
