@@ -248,14 +248,15 @@ def blotter(url: str | None = None, limit: int = 50) -> Panel:
 
 
 def _run(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The run of a row of the board (`store.desk.standing`), marked where its numbers are of then."""
-    return {"run": f"{row['run_id']} ({row['stands']})", "bad": ("run",)} if row["stands"] else {"run": row["run_id"]}
+    """The run of a row of the board (`store.desk.standing`), marked where its numbers are of then. A run's id begins with
+    the time of its beginning: a part of it tells two runs apart, and the health page has it whole."""
+    name = row["run_id"] if len(row["run_id"]) <= 16 else f"{row['run_id'][:12]}…"
+    return {"run": f"{name} ({row['stands']})", "bad": ("run",)} if row["stands"] else {"run": name}
 
 
 def _market(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """A market as people know it."""
-    name = names.get(str(row.get("condition_id")), row.get("slug") or row.get("condition_id") or "")
-    return f"{name[:57]}…" if len(str(name)) > 60 else str(name)
+    return names.get(str(row.get("condition_id")), str(row.get("slug") or row.get("condition_id") or ""))
 
 
 def _clock(ns: Any) -> str | None:
@@ -358,9 +359,9 @@ def positions(url: str | None = None) -> Panel:
 
     def draw(desk: Database, now: int) -> None:
         columns = {
-            "run": "run", "mode": "mode", "equity#": "equity", "profit today#": "pnl_day", "profit in all#": "pnl",
+            "mode": "mode", "equity#": "equity", "profit today#": "pnl_day", "profit in all#": "pnl",
             "cash#": "cash", "behind orders#": "reserved", "not settled#": "unsettled", "positions#": "marked",
-            "owed to us#": "receivable", "rebates#": "rebates", "fees paid#": "fees", "put in#": "deposits",
+            "owed to us#": "receivable", "rebates#": "rebates", "fees paid#": "fees", "put in#": "deposits", "run": "run",
         }  # fmt: skip
         rows = [row | _run(row) for row in store.standing(desk, "account", now)]
         account.value = html("<h4>Accounts, pUSD</h4>") + table(columns, rows, "No run told of its account.")
@@ -409,8 +410,8 @@ def health(url: str | None = None) -> Panel:
             heard = f"{views.lasting(now - one['heartbeat_ns'])} ago"
             bad = ("state",) if gone or one["state"] == "failed" else ()
             rows.append(one | {"heard": heard, "state": state, "bad": bad})
-        columns = {"run": "run_id", "mode": "mode", "strategy": "strategy_id", "portfolio": "portfolio_id"}
-        columns |= {"state": "state", "heard of#": "heard"}
+        columns = {"state": "state", "heard of#": "heard", "run": "run_id", "mode": "mode"}
+        columns |= {"strategy": "strategy_id", "portfolio": "portfolio_id"}
         runs.value = html("<h4>Runs</h4>") + table(columns, rows, "No run has been here yet.")
         told = [_parts(name, mine, now) for name, mine in _by_run(store.standing(desk, "health", now))]
         parts.value = "".join(told) or html("<h4>Parts</h4>") + table(
@@ -438,7 +439,7 @@ def _by_run(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]
     """(run as a heading names it, its rows)."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(_run(row)["run"], []).append(row)
+        found.setdefault(f"{row['run_id']}" + (f" ({row['stands']})" if row["stands"] else ""), []).append(row)
     return list(found.items())
 
 

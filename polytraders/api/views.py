@@ -164,7 +164,7 @@ def intent_lines(one: dict[str, Any], now: int, names: Mapping[str, str] = Mappi
         said_so = f"{a['decision']} by {a['actor']['id']} ({a['channel']}), {clock_text(a['ts'])} {a['comment'] or ''}"
         lines.append(("", said_so.rstrip()))
     if one["status"] == "PENDING":
-        lines.append(("Time left", f"{max(0, (one['expires_ns'] - now) // units.NS_PER_S)} s"))
+        lines.append(("Time left", lasting(one["expires_ns"] - now)))
     lines += [
         ("Status", f"{one['status']} ({one['code']})"),
         ("Type", str(one["type"]).replace("_", " ").lower()),

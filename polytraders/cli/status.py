@@ -63,7 +63,7 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
                 yield under(f"DOWN {fault['name']}" + (f": {fault['error']}" if fault.get("error") else ""))
     if ended:
         last = max(ended, key=lambda run: run["heartbeat_ns"])
-        several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended"
+        several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended:"
         yield under(f"{several} {last['run_id']} ({last['state']} {lasting(now - last['heartbeat_ns'])} ago)", 0)
 
 
