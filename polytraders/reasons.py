@@ -642,6 +642,10 @@ register(
     Only a part of the order fits under the market's exposure limit; its size is capped.
     Your order was made smaller to stay within the limit for this market.
     Accept the smaller size, or reduce the position first.
+    4055 RISK_PORTFOLIO_UNKNOWN HARD_REJECT
+    What another run of the portfolio or its tenant holds is not known; nothing is opened until it is.
+    Your order was not sent because it is not known what the portfolio's other runs hold.
+    Find the silent run and resume it, or release it once its account was looked at.
     """,
 )
 register(
@@ -2590,6 +2594,18 @@ register(
     A tenant, portfolio, cluster or watchlist was created or changed.
     A setting of the desk was changed.
     Nothing to do.
+    7972 GOV_APPROVAL_RUN_GONE HARD_REJECT
+    An answer came to a trade intent whose run has ended, comes to its end or is not heard of any more.
+    The run that would carry this trade out is not alive, so the approval does not count.
+    Resume the run; it proposes again what it still wants.
+    7973 GOV_RUN_RELEASED WARN
+    A person said what a run that is gone holds; the other runs of its portfolio go by that.
+    A run that is gone was released; the rest of the portfolio may trade on.
+    Nothing to do.
+    7974 GOV_RUN_NOT_GONE HARD_REJECT
+    A run that is alive was to be released.
+    This run is alive and tells itself what it holds.
+    Stop it first.
     """,
 )
 

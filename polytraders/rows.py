@@ -89,6 +89,8 @@ class Signal(IntEnum):
 
     API_ERROR_RATE = -1  # run: share of the last five minutes' calls to the venue that failed, 0 ... 1
     WALLET_SHORTFALL = -2  # run: pUSD that the wallet has less than our books after reconciliation, holdings at mid
+    ROOM = -3  # run or market: pUSD that may be at risk there as far as what shares a limit with us leaves it, plus
+    # 1e-6; 0 = nothing shares one; of a run -1e-6 = not known, so nothing is opened
 
 
 class Answer(IntEnum):

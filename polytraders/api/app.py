@@ -32,6 +32,7 @@ from polytraders.store import desk as store
 from polytraders.store.desk import access, portfolio
 from polytraders.store.desk.answers import Answer
 from polytraders.store.desk.intents import STATUSES
+from polytraders.store.desk.shares import shares as runs_shares
 from polytraders.store.desk.switches import SCOPES
 from polytraders.store.sql import Database
 
@@ -46,6 +47,7 @@ Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_len
 IntentId = Annotated[str, Path(pattern=r"^ti_[0-9a-zA-Z]{12,64}$", description="Id of a trade intent.")]
 SwitchId = Annotated[str, Path(pattern=r"^ks_[0-9a-zA-Z]{12,64}$", description="Id of a kill switch.")]
 RunId = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z._:-]{1,128}$", description="Only of this run.")]
+PortfolioId = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z._:-]{1,64}$", description="Only of this portfolio.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most rows.")]
 Sequence = Annotated[int, Query(ge=0, lt=2**62, description="Only what came after.")]
 
@@ -275,6 +277,11 @@ def _looking(app: FastAPI, desk: Database) -> None:
     def portfolios(kind: Literal["tenant", "portfolio", "cluster", "watchlist"] = "portfolio") -> dict[str, Any]:
         """Tenants, portfolios, clusters or watchlists."""
         return {kind: portfolio.configs(desk, kind)}
+
+    @app.get("/shares", **route("read", gives(shares="array")), tags=["desk"])
+    def shares(portfolio_id: PortfolioId = None) -> dict[str, Any]:
+        """What each run uses of the limits that the runs of a portfolio and a tenant share, and what it may use."""
+        return {"shares": runs_shares(desk, portfolio_id)}
 
     @app.get("/launches", **route("read", gives(launches="array")), tags=["desk"])
     def launches(running: bool = True) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from polytraders import units
-from polytraders.store.desk import OVER, board, expire, intents, runs, standing, switches
+from polytraders.store.desk import ENDED, board, expire, intents, runs, standing, switches
 from polytraders.store.sql import Database
 
 Lines = list[tuple[str, str]]
@@ -56,7 +56,7 @@ def status_view(desk: Database, now: int) -> dict[str, Any]:
 def health_view(desk: Database, now: int) -> dict[str, Any]:
     """Is somebody there? `status`: ok, degraded (a part is down, a run is silent), halted (a switch is on)."""
     all_runs = runs(desk, now)
-    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in OVER]
+    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in ENDED]
     failed = [r["run_id"] for r in all_runs if r["state"] == "failed"]
     down = [f"{row['run_id']} {row['name']}" for row in standing(desk, "health", now) if not row.get("up")]
     armed = [one["switch_id"] for one in switches(desk, armed=True)]

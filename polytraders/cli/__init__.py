@@ -28,6 +28,7 @@ from polytraders.cli import (
     run_log,
     runs,
     serve,
+    sharing,
     status,
     switches,
     tokens,
@@ -64,6 +65,7 @@ app.command("api", rich_help_panel="Desk")(serve.api)
 app.command("alerts", rich_help_panel="Desk")(alerts.alerts)
 app.command("console", rich_help_panel="Desk")(serve.console)
 app.add_typer(database.db_app, name="db", rich_help_panel="Desk")
+sharing.attach(portfolios.portfolios_app)
 app.add_typer(portfolios.portfolios_app, name="portfolios", rich_help_panel="Desk")
 app.add_typer(portfolios.launches_app, name="launches", rich_help_panel="Desk")
 app.add_typer(tokens.tokens_app, name="tokens", rich_help_panel="Desk")

@@ -38,9 +38,9 @@ def _stopped(told: dict[str, Any]) -> Iterator[Any]:
 
 def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
     from polytraders.api.views import account_words, lasting
-    from polytraders.store.desk import OVER
+    from polytraders.store.desk import ENDED
 
-    ended = [run for run in told["runs"] if run["state"] in OVER]
+    ended = [run for run in told["runs"] if run["state"] in ENDED]
     if not told["runs"]:
         yield "no run has been here yet: polytraders run"
     for run in told["runs"]:

@@ -192,6 +192,8 @@ POSITION = lines(
         # what the chain has not confirmed
         ("yes_unsettled_cost", "<i8"),  # of `yes_cost`, paid for those
         ("no_unsettled_cost", "<i8"),
+        # what other runs leave of the limits that hold over all of them; read only where Account.room is set
+        ("room", "<i8"),  # micro-pUSD + 1 that may be at risk here, 0 = no such limit
     ]
 )
 
@@ -235,6 +237,7 @@ ACCOUNT = np.dtype(
         ("x", "<f8", (N_FEATURES,)),  # what discovery remembers across markets: ranks, thresholds
         ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
         ("sent", "<i8", (SENT_CELLS,)),  # orders sent, by period
+        ("room", "<i8"),  # micro-pUSD + 1 that may be tied up in all, see rows.Signal.ROOM; 0 = no such limit
     ]
 )
 

@@ -1341,6 +1341,8 @@ def _on_signal(account, event):
         account.api_errors = event.size
     elif event.aux == Signal.WALLET_SHORTFALL:
         account.shortfall = event.size
+    elif event.aux == Signal.ROOM:
+        account.room = event.size
 
 
 @inline
@@ -1423,6 +1425,9 @@ def consume(state, out, event):
         market.flags = event.size
     elif kind == EventKind.EXIT:
         state.positions[event.market].forced = event.size
+    elif kind == EventKind.SIGNAL:
+        if event.aux == Signal.ROOM:
+            state.positions[event.market].room = event.size
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)

@@ -135,11 +135,13 @@ SPEC = BotSpec(
         Input("Position of the market", "ledger", "shares and cost of both outcomes, money behind open buys of each"),
         Input("Account", "ledger", "equity, cost of all positions, money behind all open buys"),
         Input("Minimum order size", "market table", "below it a remainder cannot be ordered"),
+        Input("Room that the portfolio's other runs leave", "SIGNAL rows of the run", "the least of all limits, where one is told"),
     ),
     parameters=PARAMETERS,
     flow=(
         "A sale passes: it needs no money.",
         "What does the order hedge? Up to the surplus of the other token it can only reduce the worst loss.",
+        "Nobody knows what the portfolio's other runs hold: refuse.",
         "For the market and the account: how much money is left between what is there and the limit?",
         "The limit that leaves the least money decides the room; the hedge always fits.",
         "Larger than the room: cut to it, or refuse when less than the market's minimum is left.",
@@ -147,7 +149,7 @@ SPEC = BotSpec(
     decision_logic=DecisionLogic(
         approve="A sale, a hedge, or an order with which every limit holds.",
         reshape="A limit leaves at least the market's minimum size: max_size = room, in steps of 0.01 share.",
-        reject="A limit leaves less than the market's minimum size.",
+        reject="A limit leaves less than the market's minimum size, or what other runs hold is not known.",
         warn="With the order more than near_cap_ratio of a limit is used: RISK_STRATEGY_CAP_NEAR. And every decision carries "
         "WARN while a parameter stands beyond its warning.",
     ),
@@ -174,7 +176,8 @@ SPEC = BotSpec(
         main="The ledger misses a fill and the exposure is larger than it believes.",
         false_positive_risk="An order on its way out counts beside the one that replaces it until the venue confirms.",
         false_negative_risk="Markets that resolve together count as independent until clusters are known.",
-        safe_fallback="Without positive equity every limit in percent is zero or less: only sales and hedges pass.",
+        safe_fallback="Without positive equity every limit in percent is zero or less, and without news of the other runs "
+        "nothing is opened: only sales and hedges pass.",
     ),
     acceptance_tests=AcceptanceTests(
         unit=(
@@ -182,8 +185,12 @@ SPEC = BotSpec(
             Check("The remainder is below the market's minimum", "refused"),
             Check("Ten YES held, ten NO bought", "approved at any limit: a complete set is worth 1"),
             Check("A sale of a full position", "approved"),
+            Check("Other runs leave 10 pUSD, or nobody knows what", "cut to 10, refused"),
         ),
-        integration=(Check("A maker that is only ever hit on one side", "its position stops at 2 % of equity"),),
+        integration=(
+            Check("A maker that is only ever hit on one side", "its position stops at 2 % of equity"),
+            Check("Two runs of one portfolio", "together they stay within its limits"),
+        ),
         property=(
             Check("For any order, the size after the vote", "is never larger than before"),
             Check("For any two sizes, the larger one", "is never treated more kindly"),
@@ -197,6 +204,8 @@ SPEC = BotSpec(
     reference_implementation="""if sale:                                   approve RISK_WITHIN_LIMITS
 resting = money behind open buys of the same token, but for the order that this one replaces
 hedge = max(other token held - own token held, 0) if nothing rests
+if size > hedge and room is not known:     refuse RISK_PORTFOLIO_UNKNOWN
+a limit is no more than the room that other runs leave, where one is told
 market budget = market limit - (cost + resting) + other token held
 account budget = account limit - (account cost + reserved - replaced) + other token held
 budget = the smaller of the two
@@ -211,6 +220,7 @@ reshape to room                            RISK_MARKET_RESHAPED or RISK_PORTFOLI
         "RISK_MARKET_LIMIT",
         "RISK_PORTFOLIO_RESHAPED",
         "RISK_PORTFOLIO_LIMIT",
+        "RISK_PORTFOLIO_UNKNOWN",
     ),
     metrics=Metrics(
         emitted=(
@@ -259,6 +269,12 @@ reshape to room                            RISK_MARKET_RESHAPED or RISK_PORTFOLI
             "Halve the equity while positions stand.",
             "No purchase that adds; sales and hedges pass",
             "Positions reduced below the limit.",
+        ),
+        Injection(
+            "Another run falls silent",
+            "Set account.room to -1.",
+            "RISK_PORTFOLIO_UNKNOWN; sales and hedges pass",
+            "The run speaks again, or a person releases it.",
         ),
         Injection(
             "A price of zero",
@@ -317,6 +333,8 @@ def decide(intent, market, position, account, ladder, vote, params):
     """Approve, cap the size or refuse by what is at risk with the order filled. Writes the vote and nothing else."""
     p = params.v
     market_limit = min(part_of(account.equity, p[MAX_POSITION]), p[MAX_MARKET])
+    if account.room != 0 and position.room > 0:  # other runs share the limits
+        market_limit = min(market_limit, position.room - 1)
     if intent.side == Side.SELL:
         return answer(vote, Verdict.APPROVE, Code.RISK_WITHIN_LIMITS, worst_loss(position), market_limit)
     if intent.outcome == Outcome.YES:
@@ -331,7 +349,11 @@ def decide(intent, market, position, account, ladder, vote, params):
         return answer(vote, Verdict.APPROVE, Code.RISK_WITHIN_LIMITS, at_market + spent, market_limit)
 
     at_account = account.cost + account.reserved - intent.replaces - other
+    if account.room < 0:
+        return answer(vote, Verdict.REJECT, Code.RISK_PORTFOLIO_UNKNOWN, at_account + spent, 0)
     account_limit = min(part_of(account.equity, p[MAX_EXPOSURE]), p[MAX_NOTIONAL])
+    if account.room > 0:
+        account_limit = min(account_limit, account.room - 1)
     whole = account_limit - at_account < market_limit - at_market
     base, limit = (at_account, account_limit) if whole else (at_market, market_limit)
     fits = room(limit - base, hedge, price)

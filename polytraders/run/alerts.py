@@ -150,7 +150,7 @@ class Alerts:
 
 def text_of(told: dict[str, Any]) -> str:
     """One line for a channel."""
-    mark = "OVER" if told["what"] == "over" else told["severity"]
+    mark = "ENDED" if told["what"] == "over" else told["severity"]
     detail = f": {told['detail']}" if told.get("detail") else ""
     run = f" [{told['run_id']}]" if told.get("run_id") else ""
     again = f" ({told['again']} times more meanwhile)" if told.get("again") else ""
@@ -204,7 +204,7 @@ class Watch:
 
     def look(self, now: int | None = None) -> int:
         """Tell what is new; the number of alerts sent."""
-        from polytraders.store.desk import OVER, runs, since, standing
+        from polytraders.store.desk import ENDED, runs, since, standing
 
         sent = 0
         for action in since(self.desk, self._seq):
@@ -215,7 +215,7 @@ class Watch:
         if code in LEDGER_ALERTS:
             self._stand(stand, LEDGER_ALERTS[code], f"the desk's ledger: {code}", "", what)
         for run in runs(self.desk, now):
-            ended = run["state"] in OVER
+            ended = run["state"] in ENDED
             if run["state"] == "failed":
                 self._stand(stand, "P0", f"run {run['run_id']} failed", run["run_id"])
             elif not run["alive"] and not ended:

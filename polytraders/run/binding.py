@@ -7,7 +7,7 @@ nothing: then the settings alone hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -154,30 +154,31 @@ def unbind(desk: Any, bound: Bound, actor: Actor, why: str) -> None:
         stop(desk, bound.launch_id, actor, "run", why)
 
 
-def caps_of(desk: Any, limits: Mapping[str, Mapping[str, str]], infos: Sequence[MarketInfo]) -> tuple[Cap, ...]:
-    """The caps of clusters and categories among the limits in force, with their members as they are known now."""
+def caps_of(desk: Any, bound: Bound, infos: Sequence[MarketInfo]) -> tuple[Cap, ...]:
+    """The caps of clusters and categories that hold for a run, those of its portfolio and those of its tenant, with
+    their members as they are known now."""
     from polytraders.data.rules import category_of
     from polytraders.run.bounds import NO_CAP, Cap
-    from polytraders.store.desk.portfolio import configs
+    from polytraders.store.desk.portfolio import configs, layers_with_caps
 
+    limits = bound.limits
+    if not limits:
+        return ()
     known = {one["cluster_id"]: one["members"] for one in configs(desk, "cluster")}
-    found: dict[str, dict[str, int]] = {}
-    for name, limit in limits.items():
-        kind, _, cluster = name.partition(":")
-        if kind in ("cluster_gross", "cluster_net"):
-            found.setdefault(cluster, {})[kind] = money_micro(limit["value"])
     caps = [
         Cap(
-            cluster,
-            frozenset(member["condition_id"] for member in known[cluster]) if cluster in known else None,
-            values.get("cluster_gross", NO_CAP),
-            values.get("cluster_net", NO_CAP),
+            cap.cluster_id,
+            frozenset(m["condition_id"] for m in known[cap.cluster_id]) if cap.cluster_id in known else None,
+            money_micro(cap.gross_pusd),
+            money_micro(cap.net_pusd),
+            layer,
         )
-        for cluster, values in found.items()
+        for layer, cap in layers_with_caps(desk, bound.settings.portfolio.id)
     ]
     if (category := limits.get("category_pusd")) is not None:
         sorts: dict[str, set[str]] = {}
         for info in infos:
             sorts.setdefault(category_of(info.slug) or "other", set()).add(info.condition_id)
-        caps += [Cap(name, frozenset(m), money_micro(category["value"]), NO_CAP) for name, m in sorted(sorts.items())]
+        most = money_micro(category["value"])
+        caps += [Cap(name, frozenset(m), most, NO_CAP, category=name) for name, m in sorted(sorts.items())]
     return tuple(caps)

@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +18,32 @@ import numpy as np
 from polytraders.data.markets import MarketInfo
 from polytraders.rows import Listed
 from polytraders.run.listing import flag_rows
+from polytraders.store.desk.shares import Elsewhere
 
 NO_CAP = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """Most of one cluster or category, micro-pUSD. members: condition ids, None when nobody knows."""
+    """Most of one cluster or category, micro-pUSD, over all runs of its layer.
+
+    members: condition ids, None when nobody knows. category: the cap is on that category, of which other runs may
+    follow markets that this run does not know.
+    """
 
     name: str
     members: frozenset[str] | None
     gross: int
     net: int
+    layer: str = "portfolio"  # portfolio | tenant
+    category: str = ""
+
+    def holds(self, one: Elsewhere) -> bool:
+        """Whether what another run has counts for it."""
+        if not (one.mine or self.layer == "tenant"):
+            return False
+        inside = one.category == self.category if self.category else one.condition_id in (self.members or ())
+        return inside
 
 
 class Bounds:
@@ -41,6 +55,8 @@ class Bounds:
         self.listed = [int(info.flags) for info in self.infos]
         """What lists and metadata say of each, as it was told last (F1)."""
         self.caps: tuple[Cap, ...] = ()
+        self.elsewhere: tuple[Elsewhere, ...] = ()
+        """What other runs of the portfolio and its tenant have, market by market."""
 
     def vetted(self, flags: Iterable[int]) -> None:
         """The lists were read again: the markets' flags as the step has them now."""
@@ -62,16 +78,19 @@ class Bounds:
     def capped(self, positions: np.ndarray) -> np.ndarray:
         """EVENT[k] of the clusters that are full now, or no longer. positions: POSITION of the run's markets."""
         full = [False] * len(self.infos)
-        for cap in self.caps:
-            inside = self._inside(cap)
-            gross, net = held_in(positions, inside)
+        for cap, gross, net in self.used(positions):
             if cap.members is None or gross >= cap.gross or abs(net) >= cap.net:
-                full = [a or b for a, b in zip(full, inside, strict=True)]
+                full = [a or b for a, b in zip(full, self._inside(cap), strict=True)]
         return self._set(Listed.CAPPED, full)
 
-    def used(self, positions: np.ndarray) -> Mapping[str, tuple[int, int]]:
-        """Cluster or category -> (gross, net) in micro-pUSD, of those that have a cap."""
-        return {cap.name: held_in(positions, self._inside(cap)) for cap in self.caps}
+    def used(self, positions: np.ndarray) -> list[tuple[Cap, int, int]]:
+        """(cap, gross, net) in micro-pUSD of every cluster or category that has a cap, over all runs of its layer."""
+        told = []
+        for cap in self.caps:
+            gross, net = held_in(positions, self._inside(cap))
+            others = [one for one in self.elsewhere if cap.holds(one)]
+            told.append((cap, gross + sum(one.gross for one in others), net + sum(one.net for one in others)))
+        return told
 
     def _inside(self, cap: Cap) -> list[bool]:
         return [cap.members is None or info.condition_id in cap.members for info in self.infos]

@@ -9,11 +9,12 @@ Invariants
         that was loosened for another one
     V3  risk.manualoverrideauditor knows of every override in force and of the earliest end among them, with the same
         rows that change the value: it stops openings when an end is not told
+    V4  what other runs used up of a limit that is theirs too is off it, whoever set it
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ class Changes:
         self.granted: dict[str, Granted] = {
             id_: Granted((int(b), int(s)), int(v), int(ends)) for id_, b, s, v, ends in held.get("overrides", ())
         }
+        self.most: dict[Place, int] = {}
+        """The most that parameters may be as far as other runs leave them (V4), kernel units."""
 
     def as_data(self) -> dict[str, list[list[Any]]]:
         """For the log."""
@@ -115,7 +118,22 @@ class Changes:
                 changed.append(self._row(place))
         return rows_of(*changed)
 
+    def ceil(self, most: Mapping[Place, int], in_step: Callable[[Place], int]) -> np.ndarray:
+        """Rows of the parameters that other runs leave less or more of now. in_step: a parameter as the step has it."""
+        places = self.most.keys() | most.keys()
+        self.most = dict(most)
+        return rows_of(*(self._row(place) for place in sorted(places) if self._value(place) != in_step(place)))
+
+    @property
+    def overridden(self) -> set[Place]:
+        """Parameters that an override changes."""
+        return {one.place for one in self.granted.values()}
+
     def _value(self, place: Place) -> int:
+        return min(self.base(place), self.most.get(place, self.base(place)))
+
+    def base(self, place: Place) -> int:
+        """A parameter as overrides, portfolio and settings have it, whatever other runs used up of it."""
         bot, slot = place
         held = [one.value for one in self.granted.values() if one.place == place]
         return held[-1] if held else self.limits.get(place, int(self.pipeline.bots[bot].params[slot]))

@@ -13,6 +13,8 @@ Invariants
         other of itself alone
     M6  an override, a limit of the portfolio and a scope that change meanwhile reach the step as rows (`run.changes`,
         `run.bounds`); what cannot be applied here is an incident, never silence
+    M7  before its first row a run of a saved portfolio has its share of the limits that all its runs have together
+        (`run.sharing`)
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from polytraders.run.changes import Changes
 from polytraders.run.drift import Drift
 from polytraders.run.gauges import Gauges
 from polytraders.run.live import Runner, rows_of
+from polytraders.run.sharing import Sharing
 from polytraders.run.shown import Shown
 from polytraders.run.switches import Switches, whole_run
 from polytraders.run.told import Told
@@ -73,6 +76,8 @@ TRIGGERS = {
     Code.RISK_WALLET_SHORTFALL: "wallet_shortfall",
 }
 """Code of a latch -> trigger of the desk's switch; any other: api_errors."""
+LOSSES = (Code.RISK_DRAWDOWN_BREACH, Code.RISK_DAILY_LOSS_BREACH, Code.RISK_TOTAL_DRAWDOWN_BREACH)
+"""Latches of limits that the losses of other runs lower."""
 BESIDE = ("guard", "brake", "services")
 """What a run that sends tells of the bots beside its step: the guard's state, who holds opening back, last findings."""
 UNITS_OF = {Code.RISK_WALLET_SHORTFALL: "micro-pUSD", Code.RISK_FEED_LOST: "ns"}
@@ -113,6 +118,7 @@ class Control:
         self.told = Told(launched, settings, launched.manifest.get("created_ns") or launched.step.now)
         self.drift = Drift(launched, settings, self.changes)
         self.gauges: Gauges | None = None
+        self.sharing: Sharing | None = None
         self._found: dict[int, dict[str, str]] = {}  # seq of a CONFIG action -> the settings it comes to
         self._latched = bool(launched.step.state.account[0]["halted"])
         self._work: asyncio.Queue[Work] = asyncio.Queue()
@@ -138,6 +144,7 @@ class Control:
         self.bounds.vetted(self.launched.step.state.markets["flags"])
         runner.observe = self.observe
         runner.tripped = self._tripped
+        self._share(runner)
         self._bind()
         for switch in self.api.switches(self.desk, armed=True):  # before anything else is heard
             self._learn(switch["scope"], switch["target"])
@@ -149,11 +156,29 @@ class Control:
         runner.add_task("mailbox", self.mailbox)
         runner.add_task("desk", self.write)
         runner.add_task("board", self.board)
+        if self.sharing is not None:
+            runner.add_task("sharing", self.sharing.work)
+            runner.add_task("shares in force", self.sharing.watch)
+
+    def _share(self, runner: Runner) -> None:
+        """Take its share of the limits that the runs of its portfolio have together (M7)."""
+        from polytraders.store.desk.shares import DRY, pool_of
+
+        manifest = self.launched.manifest
+        sends = runner.options.sends and runner.port is not None
+        pool = pool_of(manifest["run_mode"], manifest["models"]["venue"], sends)
+        if not self.bound.limits or pool == DRY:
+            return
+        sharing = Sharing(
+            self.desk, self._thread, runner, self.launched, self.settings, self.bounds, self.changes, pool
+        )  # fmt: skip
+        sharing.begin()
+        self.sharing = sharing
 
     def _bind(self) -> None:
         """What of the desk holds in this run from its first row on: scope, caps, overrides in force."""
         assert self._runner is not None
-        self.bounds.caps = caps_of(self.desk, self.bound.limits, self.infos)
+        self.bounds.caps = caps_of(self.desk, self.bound, self.infos)
         rows = self.bounds.scope(self.bound.scope)
         if len(rows):
             self._runner.put("desk", rows, note={"scope": self.bound.launch_id}, state={BOUNDS: self.bounds.as_data()})
@@ -178,6 +203,8 @@ class Control:
         for one in self.api.intents(self.desk, ("PENDING", "APPROVED"), run_id=self.run_id):
             self.api.void(self.desk, one["trade_intent_id"], why=Code.EXEC_NOT_SENT_STOPPING.name)
         self._beat({"state": state})
+        if self.sharing is not None:
+            self.sharing.end()
         unbind(self.desk, self.bound, Actor(kind="system", id=self.run_id), f"its run {state}")
 
     # -- to people
@@ -313,8 +340,7 @@ class Control:
         """What a changed tenant, portfolio or cluster means for this run, from the database."""
         if action.payload.get("kind") in ("tenant", "portfolio") and self.bound.limits:
             self.bound, self._found[action.seq] = limits_now(self.desk, self.bound)
-        if self.bound.limits:
-            self.bounds.caps = caps_of(self.desk, self.bound.limits, self.infos)
+        self.bounds.caps = caps_of(self.desk, self.bound, self.infos)
 
     def _learn(self, scope: str, target: str | None) -> None:
         """Look up what is in a cluster that a switch names; None when the desk does not know."""
@@ -351,6 +377,8 @@ class Control:
             unit = UNITS_OF.get(code, "ppm")
             measures = [(code.name.lower(), str(int(row["observed"])), str(int(row["limit"])), unit)]
         why = by_number(int(code)).meaning
+        if code in LOSSES and self.sharing is not None and (others := self.sharing.why()):
+            why = f"{why} {others[0].upper()}{others[1:]}."
         self._stopped(why, code, self._cause(code, row), measures)
 
     def _cause(self, code: Code, row: np.void | None) -> str:
@@ -477,7 +505,7 @@ class Control:
         """Say that the run begins. In the caller's thread, before the loop."""
         self.api.put_run(
             self.desk, self.run_id, mode=self.launched.manifest["run_mode"], strategy_id=self.strategy,
-            portfolio_id=self.settings.portfolio.id,
+            portfolio_id=self.settings.portfolio.id, process=self.api.this_process(),
         )  # fmt: skip
 
     def _beat(self, report: dict[str, Any]) -> None:
@@ -492,20 +520,25 @@ class Control:
         topics = self.told.topics(runner, health, now)
         topics["limits"] |= self._caps()
         topics["health"] |= self.drift.part()
+        if self.sharing is not None:
+            topics["limits"] |= self.sharing.limits()
+            topics["health"] |= self.sharing.part()
         for name, inside in zip(topics["markets"], self.bounds.in_scope, strict=True):
             topics["markets"][name]["in_scope"] = inside
         document = {key: health[key] for key in ("seq", "inbox", "outbox", "dropped", "durable_ms", "open_orders")}
         document |= {key: health[key] for key in BESIDE if key in health}
+        document["sends"] = runner.options.sends and runner.port is not None
         kept = "halted" if runner.halted else "stopping" if health["stopping"] else "running"
         return {"now": now, "state": kept, "document": document, "quotes": quotes, "topics": topics}
 
     def _caps(self) -> dict[str, dict[str, str]]:
         """The caps of clusters and categories as limits."""
-        told, used = {}, self.bounds.used(self.launched.step.state.positions)
-        for cap in self.bounds.caps:
-            for name, value, limit in (("gross", used[cap.name][0], cap.gross), ("net", used[cap.name][1], cap.net)):
+        told = {}
+        for cap, gross, net in self.bounds.used(self.launched.step.state.positions):
+            layer = ", tenant" if cap.layer == "tenant" else ""
+            for name, value, limit in (("gross", gross, cap.gross), ("net", net, cap.net)):
                 if limit < NO_CAP:
-                    told[f"{_cap_name(cap.name)}, {name}"] = {
+                    told[f"{_cap_name(cap.name)}, {name}{layer}"] = {
                         "observed": units.money_text(abs(value)), "limit": units.money_text(limit), "unit": "pUSD",
                         "scope": self.settings.portfolio.id,
                     }  # fmt: skip

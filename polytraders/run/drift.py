@@ -79,6 +79,8 @@ class Drift:
         running, told = self.running(), []
         ids, granted = self.launched.pipeline.ids, list(self.changes.granted.items())
         known = {(ids[one.place[0]], one.place[1]): id_ for id_, one in granted}
+        lowered = {place for place, most in self.changes.most.items() if most < self.changes.base(place)}
+        shared = {(ids[bot], load_bot(ids[bot]).spec.parameters[slot].name) for bot, slot in lowered}
         for bot_id in sorted(running.keys() | committed.keys()):
             ours, theirs = running.get(bot_id, {}), committed.get(bot_id, {})
             names = [p.name for p in load_bot(bot_id).spec.parameters]
@@ -89,6 +91,8 @@ class Drift:
                 else:
                     self._since.pop(key, None)
                 by = known.get((bot_id, names.index(name)), "") if name != "mode" else ""
+                if not by and (bot_id, name) in shared:
+                    by = "what other runs used up"
                 told.append(Field(bot_id, name, ours.get(name), theirs.get(name), self._since.get(key, 0), by))
         return tuple(told)
 

@@ -235,8 +235,8 @@ class Gauges:
         """Close or open clusters and categories for what opens, as they fill and empty."""
         rows = self.bounds.capped(self.launched.step.state.positions)
         if len(rows):
-            used = {name: [units.money_text(one) for one in both] for name, both in self._used().items()}
+            used = {
+                f"{cap.name}, {cap.layer}": [units.money_text(gross), units.money_text(net)]
+                for cap, gross, net in self.bounds.used(self.launched.step.state.positions)
+            }
             self.runner.put("gauges", rows, note={"caps": used})
-
-    def _used(self) -> dict[str, tuple[int, int]]:
-        return dict(self.bounds.used(self.launched.step.state.positions))

@@ -533,6 +533,11 @@ class Runner:
         return bool(account["halted"] or account["switch"])
 
     @property
+    def stopping(self) -> bool:
+        """The run comes to its end."""
+        return self._stopping
+
+    @property
     def swept_out(self) -> bool:
         """Trading is halted and the venue has confirmed that nothing rests."""
         return self._halted and not self._stopping and self._sweeping is not None and self._sweeping.done()

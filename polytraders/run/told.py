@@ -272,8 +272,9 @@ class Told:
             found.append(("wallet shortfall", int(account["shortfall"]) / 1e6, limit / 1e6, "pUSD", portfolio))
         share, most = of("risk.portfolioguard", "max_exposure_pct"), of("risk.portfolioguard", "max_notional_pusd")
         if share is not None and most is not None:
-            used = int(account["cost"] + account["reserved"]) / 1e6
-            found.append(("exposure", used, min(equity * share / 1e12, most / 1e6), "pUSD", portfolio))
+            used, room = int(account["cost"] + account["reserved"]) / 1e6, int(account["room"])
+            limit = min(equity * share / 1e12, most / 1e6, (room - 1) / 1e6 if room > 0 else math.inf)
+            found.append(("exposure", used, limit, "pUSD", portfolio))
             found.append(self._largest(min(equity * (of("risk.portfolioguard", "max_position_pct") or 0) / 1e12,
                                            (of("risk.portfolioguard", "max_market_pusd") or 0) / 1e6)))  # fmt: skip
         if (limit := of("risk.ratelimitgovernor", "orders_per_hour")) is not None:

@@ -51,13 +51,15 @@ def test_fourteen_thousand_are_cut_to_the_twelve_that_are_left_of_fifty():
         ({"account": {"cost": 185 * M}}, "RISK_STRATEGY_CAP_NEAR"),
         ({"account": {"cost": 195 * M}}, "RISK_PORTFOLIO_RESHAPED"),  # 5 of 200 left: 8.06 shares
         ({"account": {"cost": 100 * M, "reserved": 98 * M}}, "RISK_PORTFOLIO_LIMIT"),  # 2 left: 3.22 shares
+        ({"account": {"room": -1}}, "RISK_PORTFOLIO_UNKNOWN"),
     ],
 )
 def test_every_reason_is_given_at_its_limit(given_, code):
     given_ = given_ | {"account": THOUSAND | given_.get("account", {})}
     got, answer = vote(**given_)
     assert got == code
-    assert answer["verdict"] == {"RESHAPED": "RESHAPE", "LIMIT": "REJECT"}.get(code.rpartition("_")[2], "APPROVE")
+    verdicts = {"RESHAPED": "RESHAPE", "LIMIT": "REJECT", "UNKNOWN": "REJECT"}
+    assert answer["verdict"] == verdicts.get(code.rpartition("_")[2], "APPROVE")
 
 
 def test_the_reasons_above_are_all_the_bot_declares():
@@ -113,6 +115,28 @@ def test_a_sale_passes_whatever_is_used():
     for account in (THOUSAND | {"cost": 10_000 * M}, {"equity": -1}, {"equity": 0}):
         code, answer = vote(intent=sale, position=yes(31), account=account)
         assert (code, answer["verdict"]) == ("RISK_WITHIN_LIMITS", "APPROVE")
+
+
+def test_what_other_runs_leave_is_a_limit_too():
+    code, answer = vote(account=THOUSAND | {"room": 5 * M + 1})
+    assert (code, answer["max_size"], answer["limit"]) == ("RISK_PORTFOLIO_RESHAPED", 8_060_000, 5 * M)
+    code, answer = vote(account=THOUSAND | {"room": 500 * M + 1}, position={"room": 5 * M + 1})
+    assert (code, answer["max_size"], answer["limit"]) == ("RISK_MARKET_RESHAPED", 8_060_000, 5 * M)
+    assert vote(account=THOUSAND | {"room": 1})[0] == "RISK_PORTFOLIO_LIMIT", "nothing is left"
+    assert vote(account=THOUSAND | {"room": 500 * M + 1}, position={"room": 1})[0] == "RISK_MARKET_LIMIT"
+    plenty = vote(account=THOUSAND | {"room": 500 * M + 1}, position={"room": 500 * M + 1})
+    assert plenty == vote(account=THOUSAND), "and never loosens one"
+    assert vote(position={"room": 1}, account=THOUSAND) == vote(account=THOUSAND), "nobody shares: it is not read"
+
+
+def test_while_other_runs_are_not_known_only_sales_and_hedges_pass():
+    silent, full = THOUSAND | {"room": -1}, {"yes": 50 * M, "yes_cost": 31 * M}
+    assert vote(account=silent)[1]["verdict"] == "REJECT"
+    sale = {"side": Side.SELL, "price": 6_300, "size": 50 * M}
+    assert vote(intent=sale, position=full, account=silent)[1]["verdict"] == "APPROVE"
+    hedge = {"outcome": 1, "price": 3_700, "size": 50 * M}
+    assert vote(intent=hedge, position=full, account=silent)[1]["verdict"] == "APPROVE"
+    assert vote(intent=hedge | {"size": 51 * M}, position=full, account=silent)[0] == "RISK_PORTFOLIO_UNKNOWN"
 
 
 def test_without_equity_nothing_that_adds_passes():
@@ -234,6 +258,25 @@ def test_every_limit_holds_with_the_order_or_the_order_is_a_hedge(case):
     )
     tied_up = account["cost"] + account["reserved"] - intent["replaces"] + spent - held[other]
     assert tied_up <= min(account["equity"] * 20 // 100, 50_000 * M)
+
+
+@rc.thousand
+@given(resting_cases(), st.integers(-1, 300 * M), st.integers(0, 30 * M))
+def test_room_that_others_leave_is_kept_to_and_less_of_it_is_never_kinder(case, room, here):
+    case = rc.with_(case, "intent", side=Side.BUY)
+    free = rc.size_after(case, rc.judge(BOT, case, PARAMS)[1])
+    bound = rc.with_(rc.with_(case, "account", room=room), "position", room=here)
+    size = rc.size_after(bound, rc.judge(BOT, bound, PARAMS)[1])
+    assert size <= free
+    held, account, intent = case["position"], case["account"], case["intent"]
+    own, other = ("yes", "no") if intent["outcome"] == 0 else ("no", "yes")
+    if room == 0 or size <= (max(held[other] - held[own], 0) if resting(case) <= 0 else 0):
+        return  # nobody shares, or a hedge
+    assert room > 0
+    spent = -(-max(intent["price"], 1) * size // ONE)
+    assert account["cost"] + account["reserved"] - intent["replaces"] + spent - held[other] <= room - 1
+    if here > 0:
+        assert held["yes_cost"] + held["no_cost"] + resting(case) + spent - held[other] <= here - 1
 
 
 @rc.thousand

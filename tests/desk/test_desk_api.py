@@ -137,6 +137,15 @@ def test_what_is_refused_is_a_409_with_its_code(waiting):
     assert waiting.call("GET", "/intents/ti_000000000000", "read").status_code == 404
 
 
+def test_an_approval_for_a_run_that_is_gone_is_a_409(waiting):
+    heartbeat(waiting.desk, RUN, state="failed")
+    gone = waiting.call("POST", f"/intents/{ID}/approve", "approve")
+    assert (gone.status_code, gone.json()["code"], gone.json()["status"]) == (409, "GOV_APPROVAL_RUN_GONE", "PENDING")
+    assert gone.json()["details"] == {"run_id": RUN, "run": "failed"}
+    many = waiting.call("POST", "/intents/approve", "approve", json={"intents": [{"id": ID}]})
+    assert (many.status_code, many.json()["answers"][0]["code"]) == (409, "GOV_APPROVAL_RUN_GONE")
+
+
 def test_a_kill_switch_is_armed_and_cleared(waiting):
     body = {"scope": "market", "target": MARKET, "reason": "odd"}
     armed = waiting.call("POST", "/switches", "risk", json=body).json()
@@ -166,6 +175,7 @@ def test_status_report_and_listings_tell_what_the_runs_told(waiting):
     assert waiting.call("GET", "/runs", "read").json()["runs"][0]["alive"] is True
     assert waiting.call("GET", "/report", "read").json()["intents"]["proposed"] == 1
     assert waiting.call("GET", "/report?day=2026-02-31", "read").status_code == 422
+    assert waiting.call("GET", "/shares?portfolio_id=PORT-001", "read").json() == {"shares": []}
 
 
 @both

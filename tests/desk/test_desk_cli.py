@@ -106,6 +106,38 @@ def test_several_are_approved_together_and_told_each_by_itself(here, waiting):
         call("intents", "approve", ID, other, "--hash", "00" * 32)
 
 
+def test_an_approval_for_a_run_that_has_ended_is_refused_with_its_reason(waiting):
+    heartbeat(waiting, RUN, state="stopped")
+    refused = told("intents", "approve", ID, code=1)
+    assert (refused["code"], refused["status"]) == ("GOV_APPROVAL_RUN_GONE", "PENDING")
+    said = call("intents", "approve", ID, code=1)
+    assert "The run that would carry this trade out is not alive" in said and "run: stopped" in said
+
+
+def test_shares_are_shown_and_a_run_that_is_gone_is_released(here):
+    from test_desk_shares import house, standing
+
+    from polytraders.store.desk.shares import EXPOSURE, ORDERS, refresh
+
+    assert "no run has a share" in call("portfolios", "shares")
+    house(here)
+    now = time.time_ns() - 60 * S
+    put_run(here, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", state="running", now=now)
+    refresh(here, standing(RUN, {EXPOSURE: (30, 120), ORDERS: 3, MARKET: (5, 20)}), now)
+    said = call("portfolios", "shares", code=1)
+    assert "silent" in said and "200" in said and MARKET not in said
+    assert MARKET in call("portfolios", "shares", "PORT-001", "--markets", code=1)
+    rows = told("portfolios", "shares", "PORT-002")["shares"]
+    assert rows == []
+    done = told("portfolios", "release", RUN, "--reason", "its machine burnt")
+    assert (done["code"], done["details"]) == ("GOV_RUN_RELEASED", {"exposure_pusd": "200"})
+    assert {row["state"] for row in told("portfolios", "shares")["shares"]} == {"ended"}
+    assert "counted as held: 0 pUSD" in call("portfolios", "release", RUN, "-r", "all is sold", "--empty")
+    put_run(here, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", state="running")
+    refused = told("portfolios", "release", RUN, "-r", "in a hurry", code=1)
+    assert refused["code"] == "GOV_RUN_NOT_GONE"
+
+
 def test_old_intents_are_expired_by_looking_and_by_hand(here):
     old = time.time_ns() - 61 * S
     propose(here, [made(1, now=old), made(2, now=old)], old)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-from desk_cases import ANN, BEN, BOOK, MACHINE, MARKET, NOW, OTHER, POLICY, RUN, S, claim, made
+from desk_cases import ANN, BEN, BOOK, HOUR, LONG, MACHINE, MARKET, NOW, OTHER, POLICY, RUN, S, claim, made
 
 from polytraders.config import Approvals
 from polytraders.contracts import Actor
@@ -32,6 +36,7 @@ from polytraders.store.desk import (
     since,
     void,
 )
+from polytraders.store.desk.board import LOST_NS
 
 ID = made().intent.trade_intent_id
 
@@ -90,6 +95,57 @@ def test_an_approval_of_another_hash_is_refused_and_the_intent_stays(desk):
     answer = approve(desk, ID, ANN, "http", POLICY, NOW + S, shown="00" * 32)
     assert not answer.ok and answer.code == "GOV_APPROVAL_HASH_MISMATCH" and status(desk) == "PENDING"
     assert history(desk, ID)[-1].kind is Kind.REFUSED
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "stopping"])
+def test_what_nobody_would_carry_out_is_not_approved(desk, state):
+    put_run(desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=NOW)
+    propose(desk, [made()], NOW)
+    heartbeat(desk, RUN, NOW + S, state=state)
+    answer = approve(desk, ID, ANN, "cli", POLICY, NOW + S)
+    assert (answer.ok, answer.code, answer.status) == (False, "GOV_APPROVAL_RUN_GONE", "PENDING")
+    assert answer.details == {"run_id": RUN, "run": state}
+    assert history(desk, ID)[-1].payload["code"] == "GOV_APPROVAL_RUN_GONE"
+    policy = POLICY.model_copy(update={"auto": "all", "auto_max_pusd": 100, "auto_per_hour": 9, "auto_day_pusd": 900})
+    assert auto_approve(desk, ID, policy, NOW + S).code == "GOV_APPROVAL_RUN_GONE", "a policy's answer is no other"
+    put_run(desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=NOW + 2 * S)
+    assert approve(desk, ID, ANN, "cli", POLICY, NOW + 3 * S).ok, "it goes on, and holds its proposals yet"
+    assert check(desk) == []
+
+
+def test_a_run_whose_process_was_killed_is_gone_at_once_and_a_busy_one_is_not(desk):
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from polytraders.store.desk import this_process; "
+         "print(this_process(), flush=True); sys.stdin.read()"],
+        stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    begins = {"mode": "live", "strategy_id": "strat.momentum", "portfolio_id": "PORT-001"}
+    try:
+        put_run(desk, RUN, **begins, state="running", process=child.stdout.readline().strip(), now=NOW)
+        propose(desk, [made(1, policy=LONG), made(2, policy=LONG), made(3, policy=LONG)], NOW)
+        first, second, third = (made(corr).intent.trade_intent_id for corr in (1, 2, 3))
+        assert approve(desk, first, ANN, "cli", POLICY, NOW + HOUR).ok, "an hour without a word: it is there"
+        os.kill(child.pid, signal.SIGSTOP)
+        assert approve(desk, second, ANN, "cli", POLICY, NOW + HOUR).ok, "and so is one that stands still"
+    finally:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and nobody has asked yet
+    refused = approve(desk, third, ANN, "cli", POLICY, NOW + S)
+    assert (refused.code, refused.details["run"]) == ("GOV_APPROVAL_RUN_GONE", "its process is gone")
+    child.wait()
+    assert approve(desk, third, ANN, "cli", POLICY, NOW + S).code == "GOV_APPROVAL_RUN_GONE"
+
+
+def test_a_run_on_another_machine_is_gone_when_it_was_not_heard_of_for_long(desk):
+    put_run(desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", state="running", now=NOW,
+            process="another-machine/boot/pid:[1] 1 1")  # fmt: skip
+    propose(desk, [made(1), made(2)], NOW)
+    first, second = (made(corr).intent.trade_intent_id for corr in (1, 2))
+    assert approve(desk, first, ANN, "cli", POLICY, NOW + LOST_NS).ok
+    refused = approve(desk, second, ANN, "cli", POLICY, NOW + LOST_NS + 1)
+    assert (refused.code, refused.details["run"]) == ("GOV_APPROVAL_RUN_GONE", "not heard of for 30 s")
+    heartbeat(desk, RUN, NOW + 31 * S)
+    assert approve(desk, second, ANN, "cli", POLICY, NOW + 32 * S).ok
 
 
 def test_an_approval_after_the_expiry_is_refused_and_the_intent_is_expired(desk):

@@ -7,7 +7,17 @@ the command line, HTTP or a notebook, which all call the same functions here.
 """
 
 from polytraders.store.desk.answers import Answer
-from polytraders.store.desk.board import OVER, Quote, board, heartbeat, put_run, runs, standing, utilisation
+from polytraders.store.desk.board import (
+    ENDED,
+    Quote,
+    board,
+    heartbeat,
+    put_run,
+    runs,
+    standing,
+    this_process,
+    utilisation,
+)
 from polytraders.store.desk.check import Fault, check, rebuild
 from polytraders.store.desk.intents import (
     Proposal,
@@ -31,7 +41,7 @@ from polytraders.store.desk.overrides import end_override, expire_overrides, ove
 from polytraders.store.desk.switches import arm, clear, find_switch, switch_id, switches
 
 __all__ = [
-    "OVER",
+    "ENDED",
     "Action",
     "Answer",
     "Fault",
@@ -71,6 +81,7 @@ __all__ = [
     "standing",
     "switch_id",
     "switches",
+    "this_process",
     "utilisation",
     "void",
 ]

@@ -20,9 +20,13 @@ markets    condition_id          slug, question, status, in_scope, bid, ask, vol
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,16 +34,18 @@ import orjson
 from polytraders import units
 from polytraders.errors import UsageError
 from polytraders.store.desk.journal import clock
-from polytraders.store.sql import Database
+from polytraders.store.sql import Database, Transaction
 
 TOPICS = ("account", "positions", "orders", "health", "bots", "limits", "markets")
 STATES = ("starting", "running", "halted", "stopping", "stopped", "failed")
-OVER = ("stopped", "failed")
+ENDED = ("stopped", "failed")
 """States in which a run has its end."""
 OUTLIVES = ("account", "positions", "orders")
 """Topics of a live run that stay true when it has ended: the money is at the venue."""
 ALIVE_NS = 10 * units.NS_PER_S
 """A run that has not been heard of for longer is called silent."""
+LOST_NS = 30 * units.NS_PER_S
+"""A run whose process cannot be seen from here and that has not been heard of for longer is taken for gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,9 @@ def put_run(
     state: str = "starting",
     now: int | None = None,
     document: Mapping[str, Any] | None = None,
+    process: str = "",
 ) -> None:
-    """Say that a run begins (or begins again)."""
+    """Say that a run begins (or begins again). process: `this_process` of the one that works on it, "" = not told."""
     now = clock(now)
     row = {
         "run_id": run_id,
@@ -79,6 +86,56 @@ def put_run(
     }
     with desk.write() as tx:
         tx.upsert("runs", ["run_id"], [row])
+        tx.upsert("processes", ["run_id"], [{"run_id": run_id, "process": process}])
+
+
+def this_process() -> str:
+    """This process among all: the machine since its start and the process namespace, its number there and its begin."""
+    return f"{_here()} {os.getpid()} {_begun(os.getpid())}"
+
+
+@lru_cache(1)
+def _here() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux: nobody can say of a process whether it is the same one
+        return ""
+
+
+def _begun(pid: int) -> str:
+    """Clock ticks since the machine's start when a process began; "" when there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def gone(tx: Transaction, run_id: str) -> bool | None:
+    """Whether the process that works on a run is no more; None where that cannot be seen from here."""
+    process = tx.value("SELECT process FROM processes WHERE run_id = :id", id=run_id) or ""
+    where, _, rest = process.partition(" ")
+    pid, _, begun = rest.partition(" ")
+    if not where or where != _here() or not pid.isdigit() or not begun:
+        return None
+    return _begun(int(pid)) != begun
+
+
+def absent(tx: Transaction, run_id: str, now: int) -> str:
+    """Why nobody would carry out what is asked of a run, "" when it is alive or the desk never heard of it.
+
+    A run that is busy, or stopped by the machine for a while, is alive as long as its process is there.
+    """
+    row = tx.row("SELECT state, heartbeat_ns FROM runs WHERE run_id = :id", id=run_id)
+    if row is None:
+        return ""
+    if row["state"] in (*ENDED, "stopping"):
+        return str(row["state"])
+    dead, silent = gone(tx, run_id), now - row["heartbeat_ns"]
+    if dead:
+        return "its process is gone"
+    return f"not heard of for {silent // units.NS_PER_S} s" if dead is None and silent > LOST_NS else ""
 
 
 def heartbeat(
@@ -146,7 +203,7 @@ def runs(desk: Database, now: int | None = None) -> list[dict[str, Any]]:
         row
         | {
             "document": orjson.loads(row["document"]),
-            "alive": row["state"] not in OVER and now - row["heartbeat_ns"] <= ALIVE_NS,
+            "alive": row["state"] not in ENDED and now - row["heartbeat_ns"] <= ALIVE_NS,
         }
         for row in rows
     ]
@@ -200,7 +257,7 @@ def standing(desk: Database, topic: str, now: int | None = None, run_id: str | N
     told = []
     for row in rows:
         run = known[row["run_id"]]
-        over = run["state"] in OVER
+        over = run["state"] in ENDED
         if over and run_id is None and not (topic in OUTLIVES and run["mode"] == "live"):
             continue
         stands = run["state"] if over else "" if run["alive"] else "silent"

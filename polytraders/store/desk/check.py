@@ -29,7 +29,7 @@ from polytraders.contracts import (
 )
 from polytraders.errors import DamageError, UsageError
 from polytraders.store.desk.journal import COLUMNS, Write, _apply
-from polytraders.store.desk.schema import JOURNALED, MIGRATIONS, PART
+from polytraders.store.desk.schema import JOURNALED, MIGRATIONS, PART, TOLD
 from polytraders.store.sql import Database, Transaction, version
 
 
@@ -76,7 +76,7 @@ def _file(tx: Transaction) -> Iterator[Fault]:
         for row in tx.rows("PRAGMA integrity_check"):
             if row["integrity_check"] != "ok":
                 yield Fault("file", "sqlite", row["integrity_check"])
-    for table in (*JOURNALED, "operator_actions", "runs", "quotes", "board", "calls"):
+    for table in (*JOURNALED, "operator_actions", *TOLD):
         wanted = set(columns_of(table))
         there = (
             {row["name"] for row in tx.rows(f"PRAGMA table_info({table})")}

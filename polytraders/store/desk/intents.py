@@ -13,6 +13,7 @@ Invariants
     T4  nothing is approved while a kill switch covers it, but, where the policy says so, what only closes a position:
         what waited when the switch was armed was rejected then, so it was proposed knowing of the switch
     T5  doing the same again gives the same answer and writes nothing
+    T6  nothing is approved that nobody would carry out: its run has ended, or its process is gone
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from polytraders.contracts import (
 from polytraders.errors import UsageError
 from polytraders.rows import Side
 from polytraders.store.desk.answers import Answer, refusal, refuse
+from polytraders.store.desk.board import absent
 from polytraders.store.desk.journal import SYSTEM, Entry, Kind, Write, append, clock
 from polytraders.store.desk.switches import armed_switches, covering
 from polytraders.store.sql import Database, Transaction
@@ -295,7 +297,7 @@ def approve(
     policy_name: of the policy that answers, with channel policy only (see `auto_approve`).
 
     The answer's `ok` says whether the approval counts, `status` whether it was the last one needed, `code` why not:
-    GOV_APPROVAL_LATE, _HASH_MISMATCH, _NOT_PENDING, _PRICE_MOVED, _MARKET_STALE, _NO_PERSON or
+    GOV_APPROVAL_LATE, _HASH_MISMATCH, _NOT_PENDING, _PRICE_MOVED, _MARKET_STALE, _NO_PERSON, _RUN_GONE or
     RISK_KILL_SWITCH_ACTIVE. Raises UsageError for an unknown id.
     """
     seen = {} if shown is None else {trade_intent_id: shown}
@@ -325,7 +327,8 @@ def approve_many(
         found = _rows(tx, ids)
         mine = _answers_of(tx, ids, actor)
         armed = armed_switches(tx)
-        request = _Request(actor, channel, policy, now, comment, policy_name)
+        lost = {run_id: absent(tx, run_id, now) for run_id in {row["run_id"] for row in found.values()}}
+        request = _Request(actor, channel, policy, now, comment, policy_name, lost)
         told = [_judged(tx, found[id_], request, mine.get(id_), armed, (shown or {}).get(id_)) for id_ in ids]
         return _put_down(tx, now, told)
 
@@ -338,6 +341,7 @@ class _Request:
     now: int
     comment: str | None
     policy_name: str | None
+    lost: Mapping[str, str]  # run -> why nobody would carry out what is approved, "" = somebody would
 
 
 def _judged(
@@ -348,7 +352,7 @@ def _judged(
     armed: Sequence[Mapping[str, Any]],
     shown: str | None,
 ) -> Told:
-    """One approval: what becomes of it (T1 ... T5)."""
+    """One approval: what becomes of it (T1 ... T6)."""
     id_, now, actor = row["trade_intent_id"], request.now, request.actor
 
     def no(code: str, status: str | None = None, *before: Entry, **details: Any) -> Told:
@@ -367,6 +371,8 @@ def _judged(
         return no("GOV_APPROVAL_NO_PERSON")
     if now >= row["expires_ns"]:
         return no("GOV_APPROVAL_LATE", "EXPIRED", _expired(now, row))
+    if why := request.lost[row["run_id"]]:
+        return no("GOV_APPROVAL_RUN_GONE", run_id=row["run_id"], run=why)
     if shown is not None and shown != row["shown_hash"]:
         return no("GOV_APPROVAL_HASH_MISMATCH")
     closes = request.policy.closes_when_stopped and row["type"] == "CLOSE_POSITION"

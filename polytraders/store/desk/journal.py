@@ -42,6 +42,7 @@ class Kind(StrEnum):
     LAUNCH = "launch"
     STOP = "stop"
     SCOPE = "scope"
+    RELEASE = "release"  # what a run that is gone holds
 
 
 SYSTEM = Actor(kind="system", id="desk")

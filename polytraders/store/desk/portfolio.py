@@ -25,6 +25,7 @@ from polytraders.contracts import (
     Actor,
     AuditEnvelope,
     Cluster,
+    ClusterCap,
     MarketScope,
     PortfolioConfig,
     TenantConfig,
@@ -414,6 +415,18 @@ def layers_of(
         raise UsageError("there is no such portfolio", where=portfolio_id, mend="polytraders portfolios put FILE")
     held = PortfolioConfig.model_validate_json(portfolio["document"])
     return effective_limits(strategy or {}, held, TenantConfig.model_validate_json(tenant["document"])), held
+
+
+def layers_with_caps(desk: Database, portfolio_id: str) -> list[tuple[str, ClusterCap]]:
+    """(layer, cap) of every cluster that a saved portfolio or its tenant caps."""
+    with desk.read() as tx:
+        portfolio = _config(tx, "portfolio", portfolio_id)
+        tenant = None if portfolio is None else _config(tx, "tenant", portfolio["owner"])
+    if portfolio is None or tenant is None:
+        raise UsageError("there is no such portfolio", where=portfolio_id, mend="polytraders portfolios put FILE")
+    mine = PortfolioConfig.model_validate_json(portfolio["document"]).cluster_caps
+    above = TenantConfig.model_validate_json(tenant["document"]).cluster_caps
+    return [*(("portfolio", cap) for cap in mine), *(("tenant", cap) for cap in above)]
 
 
 PARAMETERS = {

@@ -207,6 +207,46 @@ MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
     )
     """,
     ),
+    (
+        """
+    CREATE TABLE processes (
+        run_id  TEXT PRIMARY KEY,
+        process TEXT NOT NULL  -- machine, process and its begin: see board.this_process
+    )
+    """,
+        """
+    CREATE TABLE figures (
+        run_id       TEXT PRIMARY KEY,
+        pool         TEXT NOT NULL,  -- runs of one pool share limits
+        portfolio_id TEXT NOT NULL,
+        tenant_id    TEXT NOT NULL,
+        strategy_id  TEXT NOT NULL,
+        state        TEXT NOT NULL,  -- running | ended
+        opens        BIGINT NOT NULL,  -- 0 = nothing is kept free for it
+        ts_ns        BIGINT NOT NULL,
+        day          BIGINT NOT NULL,  -- UTC day number of ts_ns
+        week         BIGINT NOT NULL,  -- UTC week number, Monday
+        day_loss     BIGINT NOT NULL,  -- this and the rest in micro-pUSD, see shares.Falls
+        day_fall     BIGINT NOT NULL,
+        week_loss    BIGINT NOT NULL,
+        week_fall    BIGINT NOT NULL,
+        fall         BIGINT NOT NULL
+    )
+    """,
+        "CREATE INDEX figures_by_tenant ON figures (tenant_id, pool)",
+        """
+    CREATE TABLE shares (
+        run_id   TEXT NOT NULL,
+        name     TEXT NOT NULL,  -- exposure | orders | condition id
+        used     BIGINT NOT NULL,
+        share    BIGINT NOT NULL,  -- the most that its step may use
+        gross    BIGINT NOT NULL,  -- of a market: cost and open purchases, micro-pUSD
+        net      BIGINT NOT NULL,  -- of a market: YES less NO, at cost
+        category TEXT NOT NULL,
+        PRIMARY KEY (run_id, name)
+    )
+    """,
+    ),
 )
 """The statements that take the desk from version i to i + 1."""
 
@@ -221,3 +261,6 @@ JOURNALED: dict[str, Sequence[str]] = {
     "audit": ("seq",),
 }
 """Tables that follow from the actions, and their keys."""
+
+TOLD = ("runs", "quotes", "board", "calls", "processes", "figures", "shares")
+"""Tables of what runs and callers tell of themselves."""
