@@ -130,7 +130,7 @@ def play(hours: float, markets: int, seed: int, folder: Path, slices: int = 24) 
 def examine(folder: Path, emitted: int, recording: Path) -> dict[str, Any]:
     """Hold what a run wrote against what it was given, and against every contract that it has."""
     from polytraders.rows import EventKind
-    from polytraders.run.compare import TAPE
+    from polytraders.run.comparison.counterpart import TAPE
     from polytraders.run.playback import frames
     from polytraders.run.replay import replay
     from polytraders.store.log import RecordKind, read_log, verify_log

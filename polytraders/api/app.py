@@ -259,7 +259,7 @@ def _looking(app: FastAPI, desk: Database) -> None:
 
     def board(topic: str, path: str, told: str) -> None:
         def listing(run: RunId = None) -> dict[str, Any]:
-            return {topic: store.board(desk, topic, run)}
+            return {topic: store.standing(desk, topic, time.time_ns(), run)}
 
         listing.__doc__ = told
         app.get(path, **route("read", gives(**{topic: "array"})), tags=["desk"], name=topic)(listing)
@@ -271,7 +271,7 @@ def _looking(app: FastAPI, desk: Database) -> None:
     @app.get("/limits", **route("read", gives(limits="array")), tags=["desk"])
     def limits(run: RunId = None) -> dict[str, Any]:
         """Limits by how much of each is used, the closest to its breach first."""
-        return {"limits": store.utilisation(desk, run)}
+        return {"limits": store.standing(desk, "limits", time.time_ns(), run)}
 
     @app.get("/portfolios", **route("read", gives("A list under the name of the kind.")), tags=["desk"])
     def portfolios(kind: Literal["tenant", "portfolio", "cluster", "watchlist"] = "portfolio") -> dict[str, Any]:

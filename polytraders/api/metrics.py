@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from polytraders import units
-from polytraders.store.desk import board, runs, switches, utilisation
+from polytraders.store.desk import runs, standing, switches
 from polytraders.store.desk.intents import STATUSES
 from polytraders.store.sql import Database
 
@@ -43,15 +43,21 @@ class _Desk:
         yield _gauge("run_alive", "1 = heard of lately.", [(n, int(r["alive"])) for n, r in names])
         ages = [(n, (self.now - r["heartbeat_ns"]) / units.NS_PER_S) for n, r in names]
         yield _gauge("run_heartbeat_age_seconds", "Since it was heard of.", ages)
-        parts = [({"run": r["run_id"], "part": r["name"]}, int(bool(r.get("up")))) for r in board(self.desk, "health")]
+        parts = [
+            ({"run": r["run_id"], "part": r["name"]}, int(bool(r.get("up"))))
+            for r in standing(self.desk, "health", self.now)
+        ]
         yield _gauge("part_up", "1 = works.", parts)
-        limits = [({"run": r["run_id"], "limit": r["name"]}, float(r["used"])) for r in utilisation(self.desk)]
+        limits = [
+            ({"run": r["run_id"], "limit": r["name"]}, float(r["used"]))
+            for r in standing(self.desk, "limits", self.now)
+        ]
         yield _gauge("limit_used_ratio", "1 = at the limit.", limits)
         account = [
             ({"run": row["run_id"], "what": name}, float(value))
-            for row in board(self.desk, "account")
+            for row in standing(self.desk, "account", self.now)
             for name, value in row.items()
-            if name not in ("run_id", "name", "seen_ns") and _number(value)
+            if name not in ("run_id", "name", "seen_ns", "mode", "stands") and _number(value)
         ]
         yield _gauge("account_pusd", "The account as the run told it.", account)
 

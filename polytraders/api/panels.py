@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from html import escape
 from typing import Any
@@ -19,6 +19,7 @@ import ipywidgets as widgets
 
 from polytraders import units
 from polytraders.api import views
+from polytraders.api.drawing import html, table
 from polytraders.cli.operator import operator
 from polytraders.config import load_settings
 from polytraders.errors import PolytradersError
@@ -26,64 +27,13 @@ from polytraders.store import desk as store
 from polytraders.store.sql import Database
 
 EVERY_S = 1.0
-_STYLE = """<style>
-.pt {overflow-x: auto; max-width: 100%; font: 13px system-ui, sans-serif; line-height: 1.45}
-.pt h4 {font: 600 13px system-ui, sans-serif; margin: 14px 0 4px}
-.pt table {border-collapse: collapse; font: inherit; font-variant-numeric: tabular-nums}
-.pt th {text-align: left; font-weight: 500; opacity: .75; padding: 2px 14px 2px 0; white-space: nowrap}
-.pt td {padding: 2px 14px 2px 0; vertical-align: top; white-space: nowrap}
-.pt td.n, .pt th.n {text-align: right}
-.pt td.t {white-space: normal; overflow-wrap: anywhere; min-width: 11em; max-width: 46em}
-.pt td.where {white-space: normal; overflow-wrap: anywhere; min-width: 7em}
-.pt td.sum {font-weight: 600}
-.pt .card {width: 100%} .pt .card td:first-child {width: 7em; overflow-wrap: normal}
-.pt .card td + td {white-space: normal; overflow-wrap: anywhere}
-.pt .bad {color: #b91c1c; font-weight: 600} .pt .ok {color: #15803d} .pt .dim {opacity: .75}
-[data-jp-theme-light=false] .pt .bad {color: #fca5a5} [data-jp-theme-light=false] .pt .ok {color: #86efac}
-.pt .bar {display: inline-block; width: 160px; height: 9px; background: #8884; border-radius: 4px; overflow: hidden}
-.pt .bar i {display: block; height: 100%; background: #2563eb} .pt .bar i.hot {background: #b91c1c}
-@media (max-width: 700px) {.pt .bar {width: 48px} .pt td, .pt th {padding-right: 9px}}
-</style>"""
+ENDED_SHOWN = 5
+"""Runs that have their end and are still listed, the newest."""
 _GREEN, _RED = (
     {"button_color": "#15803d", "text_color": "#ffffff"},
     {"button_color": "#b91c1c", "text_color": "#ffffff"},
 )
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
-
-
-def html(body: str) -> str:
-    """A piece of page in the panels' style."""
-    return f"{_STYLE}<div class='pt'>{body}</div>"
-
-
-def table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], empty: str) -> str:
-    """An HTML table: heading -> key of the row.
-
-    A heading that ends in `#` is a number, right-aligned; in `~` a text, which is broken into lines; in `?` is left out
-    where no row has anything there. A row with `sum` is a total: what it has not stays empty. `bad` names the keys of a
-    row that are bad news.
-    """
-    rows = list(rows)
-    columns = {
-        name.removesuffix("?"): key for name, key in columns.items()
-        if not name.endswith("?") or any(row.get(key) not in (None, "") for row in rows)
-    }  # fmt: skip
-    if not rows:
-        return html(f"<span class='dim'>{escape(empty)}</span>")
-
-    def cell(name: str, key: str, row: Mapping[str, Any]) -> str:
-        marks = [{"#": "n", "~": "t"}.get(name[-1], ""), "sum" if row.get("sum") else ""]
-        marks += ["bad"] if key in row.get("bad", ()) else []
-        mark = " ".join(one for one in marks if one)
-        value, none = row.get(key), "" if row.get("sum") else "—"
-        text = none if value in (None, "") else str(value)
-        return f"<td class='{mark}'>{escape(text)}</td>" if mark else f"<td>{escape(text)}</td>"
-
-    head = "".join(
-        f"<th{' class=n' if name.endswith('#') else ''}>{escape(name.rstrip('#~'))}</th>" for name in columns
-    )
-    lines = "".join("<tr>" + "".join(cell(name, key, row) for name, key in columns.items()) + "</tr>" for row in rows)
-    return html(f"<table><tr>{head}</tr>{lines}</table>")
 
 
 class Panel:
@@ -223,7 +173,7 @@ def blotter(url: str | None = None, limit: int = 50) -> Panel:
                 "market": _market(row, names), "sent": _clock(row.get("sent_ns")),
                 "side": f"{row.get('side', '')} {row.get('outcome', '')}".strip(), "status": _words(row.get("status")),
             }
-            for row in views.said(desk, "orders", now)
+            for row in store.standing(desk, "orders", now)
         ]  # fmt: skip
         rows.sort(key=lambda row: row.get("sent_ns") or 0, reverse=True)
         shown = [_short(row) for row in rows]
@@ -248,14 +198,17 @@ def blotter(url: str | None = None, limit: int = 50) -> Panel:
 
 
 def _run(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The run of a row of the board (`views.said`), marked where its numbers are of then."""
-    return {"run": f"{row['run_id']} ({row['stands']})", "bad": ("run",)} if row["stands"] else {"run": row["run_id"]}
+    """The run of a row of the board (`store.desk.standing`), marked where its numbers are of then.
+
+    A run's id begins with the time of its beginning: a part of it tells two apart, and the health page has it whole.
+    """
+    name = row["run_id"] if len(row["run_id"]) <= 16 else f"{row['run_id'][:12]}…"
+    return {"run": f"{name} ({row['stands']})", "bad": ("run",)} if row["stands"] else {"run": name}
 
 
 def _market(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """A market as people know it."""
-    name = names.get(str(row.get("condition_id")), row.get("slug") or row.get("condition_id") or "")
-    return f"{name[:57]}…" if len(str(name)) > 60 else str(name)
+    return names.get(str(row.get("condition_id")), str(row.get("slug") or row.get("condition_id") or ""))
 
 
 def _clock(ns: Any) -> str | None:
@@ -309,7 +262,7 @@ def risk(url: str | None = None) -> Panel:
 
     def draw(desk: Database, now: int) -> None:
         names.update(views.market_names(desk))
-        limits.value = html("<h4>Limits</h4>") + _bars(views.limits_view(desk, now))
+        limits.value = html("<h4>Limits</h4>") + _bars(store.standing(desk, "limits", now))
         on = store.switches(desk, armed=True)
         if (key := [repr(one) for one in on]) != drawn or not armed.children:
             drawn[:] = key
@@ -334,7 +287,8 @@ def _bars(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         used = Decimal(row["used"])
         hot = " class=hot" if used >= Decimal("0.8") else ""
-        breach = "" if row["breach_s"] is None else "breached" if used >= 1 else f"in {row['breach_s']} s at this pace"
+        pace = f"in {row['breach_s']} s at this pace" if row["breach_s"] else ""
+        breach = "breached" if used >= 1 else pace
         old = f" <span class=bad>({escape(row['stands'])})</span>" if row["stands"] else ""
         lines.append(
             f"<tr><td style='white-space: normal'>{escape(str(row['name']))}</td>"
@@ -357,11 +311,12 @@ def positions(url: str | None = None) -> Panel:
 
     def draw(desk: Database, now: int) -> None:
         columns = {
-            "run": "run", "mode": "mode", "equity#": "equity", "profit today#": "pnl_day", "profit in all#": "pnl",
+            "mode": "mode", "equity#": "equity", "profit today#": "pnl_day", "profit in all#": "pnl",
             "cash#": "cash", "behind orders#": "reserved", "not settled#": "unsettled", "positions#": "marked",
             "owed to us#": "receivable", "rebates#": "rebates", "fees paid#": "fees", "put in#": "deposits",
+            "run": "run",
         }  # fmt: skip
-        rows = [row | _run(row) for row in views.said(desk, "account", now)]
+        rows = [row | _run(row) for row in store.standing(desk, "account", now)]
         account.value = html("<h4>Accounts, pUSD</h4>") + table(columns, rows, "No run told of its account.")
         names = views.market_names(desk)
         columns = {
@@ -370,7 +325,9 @@ def positions(url: str | None = None) -> Panel:
             "realised pUSD#": "realised_pnl_pusd", "fees pUSD#": "fees_pusd", "settlement": "settlement",
             "mode": "mode", "run": "run",
         }  # fmt: skip
-        rows = [_short(row | _run(row) | {"market": _market(row, names)}) for row in views.said(desk, "positions", now)]
+        rows = [
+            _short(row | _run(row) | {"market": _market(row, names)}) for row in store.standing(desk, "positions", now)
+        ]
         held.value = html("<h4>Positions</h4>") + table(columns, [*rows, *_totals(rows)], "Nothing is held.")
 
     return Panel(_desk(url), draw, widgets.VBox([account, held]))
@@ -399,17 +356,18 @@ def health(url: str | None = None) -> Panel:
     runs, parts, bots, last = (widgets.HTML() for _ in range(4))
 
     def draw(desk: Database, now: int) -> None:
-        rows = []
-        for one in store.runs(desk, now):
-            gone = not one["alive"] and one["state"] not in views.OVER
+        rows, every = [], store.runs(desk, now)
+        ended = [one for one in every if one["state"] in store.ENDED]
+        for one in (one for one in every if one not in ended[ENDED_SHOWN:]):
+            gone = not one["alive"] and one["state"] not in store.ENDED
             state = f"SILENT (was {one['state']})" if gone else one["state"]
             heard = f"{views.lasting(now - one['heartbeat_ns'])} ago"
             bad = ("state",) if gone or one["state"] == "failed" else ()
             rows.append(one | {"heard": heard, "state": state, "bad": bad})
-        columns = {"run": "run_id", "mode": "mode", "strategy": "strategy_id", "portfolio": "portfolio_id"}
-        columns |= {"state": "state", "heard of#": "heard"}
+        columns = {"state": "state", "heard of#": "heard", "run": "run_id", "mode": "mode"}
+        columns |= {"strategy": "strategy_id", "portfolio": "portfolio_id"}
         runs.value = html("<h4>Runs</h4>") + table(columns, rows, "No run has been here yet.")
-        told = [_parts(name, mine, now) for name, mine in _by_run(views.said(desk, "health", now))]
+        told = [_parts(name, mine, now) for name, mine in _by_run(store.standing(desk, "health", now))]
         parts.value = "".join(told) or html("<h4>Parts</h4>") + table(
             {}, [], "No run that is alive has told of its parts."
         )
@@ -423,7 +381,7 @@ def health(url: str | None = None) -> Panel:
         ]  # fmt: skip
         columns = {"at": "at", "what": "what", "who": "who", "subject": "subject", "code": "code"}
         last.value = html("<h4>What happened last</h4>") + table(columns, rows, "Nothing has happened yet.")
-        told = [_bots(name, mine) for name, mine in _by_run(views.said(desk, "bots", now))]
+        told = [_bots(name, mine) for name, mine in _by_run(store.standing(desk, "bots", now))]
         bots.value = "".join(told) or html("<h4>Bots</h4>") + table(
             {}, [], "No run that is alive has told of its bots."
         )
@@ -435,7 +393,7 @@ def _by_run(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]
     """(run as a heading names it, its rows)."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(_run(row)["run"], []).append(row)
+        found.setdefault(f"{row['run_id']}" + (f" ({row['stands']})" if row["stands"] else ""), []).append(row)
     return list(found.items())
 
 

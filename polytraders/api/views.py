@@ -8,16 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from polytraders import units
-from polytraders.store.desk import board, expire, intents, runs, switches, utilisation
+from polytraders.store.desk import ENDED, board, expire, intents, runs, standing, switches
 from polytraders.store.sql import Database
 
 Lines = list[tuple[str, str]]
 CLOSEST = 5
 """How many limits the status names."""
-OVER = ("stopped", "failed")
-"""States in which a run has its end."""
-OUTLIVES = ("account", "positions", "orders")
-"""Topics of a live run that stay true when it has ended: the money is at the venue."""
 ACCOUNT_FIRST = ("equity", "pnl_day", "pnl")
 ACCOUNT_WORDS = {
     "pnl_day": "profit today", "pnl": "profit in all", "reserved": "behind orders", "unsettled": "not settled",
@@ -39,20 +35,20 @@ BINDS = ("enforced", "quarantine")
 def status_view(desk: Database, now: int) -> dict[str, Any]:
     """The desk at a glance: runs, accounts, exposure, what waits, what is stopped, what is down, closest limits."""
     expire(desk, now)
-    all_runs, positions = runs(desk, now), said(desk, "positions", now)
+    all_runs, positions = runs(desk, now), standing(desk, "positions", now)
     hidden = ("run_id", "name", "seen_ns", "mode", "stands")
     return {
         "as_of": units.iso_utc(now),
         "runs": all_runs,
         "accounts": {
-            row["run_id"]: {k: v for k, v in row.items() if k not in hidden} for row in said(desk, "account", now)
+            row["run_id"]: {k: v for k, v in row.items() if k not in hidden} for row in standing(desk, "account", now)
         },
         "positions": positions,
         "exposure_pusd": units.money_text(sum(units.money_micro(str(p.get("value_pusd", "0"))) for p in positions)),
         "pending": len(intents(desk, limit=100_000)),
         "switches": switches(desk, armed=True),
-        "down": [row for row in said(desk, "health", now) if not row.get("up")],
-        "closest": limits_view(desk, now)[:CLOSEST],
+        "down": [row for row in standing(desk, "health", now) if not row.get("up")],
+        "closest": standing(desk, "limits", now)[:CLOSEST],
         "names": market_names(desk),
     }
 
@@ -60,39 +56,12 @@ def status_view(desk: Database, now: int) -> dict[str, Any]:
 def health_view(desk: Database, now: int) -> dict[str, Any]:
     """Is somebody there? `status`: ok, degraded (a part is down, a run is silent), halted (a switch is on)."""
     all_runs = runs(desk, now)
-    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in OVER]
+    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in ENDED]
     failed = [r["run_id"] for r in all_runs if r["state"] == "failed"]
-    down = [f"{row['run_id']} {row['name']}" for row in said(desk, "health", now) if not row.get("up")]
+    down = [f"{row['run_id']} {row['name']}" for row in standing(desk, "health", now) if not row.get("up")]
     armed = [one["switch_id"] for one in switches(desk, armed=True)]
     state = "halted" if armed else "degraded" if silent or failed or down else "ok"
     return {"status": state, "silent": silent, "failed": failed, "down": down, "armed": armed}
-
-
-def said(desk: Database, topic: str, now: int) -> list[dict[str, Any]]:
-    """What runs published under a topic (`store.desk.board`), each row with its run's `mode` and how it `stands`.
-
-    stands: empty while the run is heard of; else `silent` (its numbers are those of then), `stopped` or `failed`.
-    Of a run that has its end nothing is left but OUTLIVES, and that of live runs only: simulated money ends with it.
-    """
-    return list(_standing(board(desk, topic), runs(desk, now), topic))
-
-
-def limits_view(desk: Database, now: int) -> list[dict[str, Any]]:
-    """`store.desk.utilisation` of the runs that have not ended, as `said`."""
-    return list(_standing(utilisation(desk), runs(desk, now), "limits"))
-
-
-def _standing(
-    rows: Iterable[dict[str, Any]], all_runs: Iterable[Mapping[str, Any]], topic: str
-) -> Iterable[dict[str, Any]]:
-    known = {run["run_id"]: run for run in all_runs}
-    for row in rows:
-        run = known.get(row["run_id"], {"mode": "", "state": "", "alive": True})
-        over = run["state"] in OVER
-        if over and not (topic in OUTLIVES and run["mode"] == "live"):
-            continue
-        stands = run["state"] if over else "" if run["alive"] else "silent"
-        yield row | {"mode": row.get("mode") or run["mode"], "stands": stands}
 
 
 def market_names(desk: Database) -> dict[str, str]:
@@ -195,7 +164,7 @@ def intent_lines(one: dict[str, Any], now: int, names: Mapping[str, str] = Mappi
         said_so = f"{a['decision']} by {a['actor']['id']} ({a['channel']}), {clock_text(a['ts'])} {a['comment'] or ''}"
         lines.append(("", said_so.rstrip()))
     if one["status"] == "PENDING":
-        lines.append(("Time left", f"{max(0, (one['expires_ns'] - now) // units.NS_PER_S)} s"))
+        lines.append(("Time left", lasting(one["expires_ns"] - now)))
     lines += [
         ("Status", f"{one['status']} ({one['code']})"),
         ("Type", str(one["type"]).replace("_", " ").lower()),

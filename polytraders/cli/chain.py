@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -300,7 +301,54 @@ def _say(as_json: bool, told: dict[str, Any], text: str) -> None:
     print_json(told) if as_json else print(text)
 
 
+class Made(NamedTuple):
+    """What a command comes to: calls in order, the words that send them, and what is said before."""
+
+    calls: Sequence[Call]
+    words: str
+    note: str = ""
+
+
+def _options(
+    send: Send = False,
+    confirm: Confirm = "",
+    rpc: Rpc = None,
+    wallet: Wallet = "EOA",
+    chain: Chain = 137,
+    contracts: OwnContracts = None,
+    as_json: Json = False,
+) -> None:
+    """The options of every command that sends."""
+
+
+def _sends(asked: Callable[..., Callable[[Operations], Made]]) -> Callable[..., None]:
+    """A command that sends. `asked` has its own arguments, which it checks before anything is opened, and gives what
+    makes the calls of an open wallet; the options of all that send are added here."""
+
+    def command(
+        send: bool, confirm: str, rpc: list[str] | None, wallet: str, chain: int, contracts: Path | None,
+        as_json: bool, **given: Any,
+    ) -> None:  # fmt: skip
+        make = asked(**given)
+        with _open(rpc, wallet, chain, contracts) as desk:
+            made = make(desk)
+            if made.note and not as_json:
+                print(made.note)
+            _act(desk, made.calls, made.words, send, confirm, as_json)
+
+    parameters = [
+        parameter
+        for one in (asked, _options)
+        for parameter in inspect.signature(one, eval_str=True, locals={"Operations": Any}).parameters.values()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__name__, command.__doc__ = asked.__name__, asked.__doc__
+    return command
+
+
 @allowances_app.command("set")
+@_sends
 def set_(
     spenders: Annotated[
         list[str] | None, typer.Argument(help="Names or addresses; default: exchange and neg_risk_exchange.")
@@ -309,126 +357,95 @@ def set_(
     shares: Annotated[
         bool, typer.Option("--shares", help="Outcome tokens may be moved: all, for their contract knows nothing less.")
     ] = False,
-    send: Send = False,
-    confirm: Confirm = "",
-    rpc: Rpc = None,
-    wallet: Wallet = "EOA",
-    chain: Chain = 137,
-    contracts: OwnContracts = None,
-    as_json: Json = False,
-) -> None:
+) -> Callable[[Operations], Made]:
     """Let contracts of the venue take an exact amount of pUSD, and move outcome tokens. Never without limit."""
     from polytraders.errors import UsageError
-    from polytraders.venue.chain.operations import allowance_calls, whole
 
     if not pusd and not shares:
         raise UsageError("nothing is allowed by that", where="allowances set", mend="--pusd AMOUNT, --shares, or both")
-    amount = _amount(pusd) if pusd else None
-    with _open(rpc, wallet, chain, contracts) as desk:
-        named = [n for n in spenders or ("exchange", "neg_risk_exchange")]
-        made = allowance_calls(desk, desk.needed(named), amount, True if shares else None)
+    amount, named = _amount(pusd) if pusd else None, list(spenders or ("exchange", "neg_risk_exchange"))
+
+    def made(desk: Operations) -> Made:
+        from polytraders.venue.chain.operations import allowance_calls, whole
+
+        calls = allowance_calls(desk, desk.needed(named), amount, True if shares else None)
         what = [whole(amount)] if amount is not None else []
-        words = " ".join(["allow", *named, *what, *(["shares"] if shares else [])])
-        _act(desk, made, words, send, confirm, as_json)
+        return Made(calls, " ".join(["allow", *named, *what, *(["shares"] if shares else [])]))
+
+    return made
 
 
 @allowances_app.command("revoke")
+@_sends
 def revoke(
     spenders: Annotated[list[str] | None, typer.Argument(help="Names or addresses; default: everybody.")] = None,
-    send: Send = False,
-    confirm: Confirm = "",
-    rpc: Rpc = None,
-    wallet: Wallet = "EOA",
-    chain: Chain = 137,
-    contracts: OwnContracts = None,
-    as_json: Json = False,
-) -> None:
+) -> Callable[[Operations], Made]:
     """Nobody named, or nobody at all, may take anything any more. What was signed before cannot be settled then."""
-    from polytraders.venue.chain import calls
-    from polytraders.venue.chain.operations import allowance_calls
 
-    with _open(rpc, wallet, chain, contracts) as desk:
+    def made(desk: Operations) -> Made:
+        from polytraders.venue.chain import calls
+        from polytraders.venue.chain.operations import allowance_calls
+
+        words = " ".join(["revoke", *(spenders or ["all"])])
         if spenders:
             known = desk.names().items()
             wanted = [next((a for a, name in known if text == name), None) or _address(text) for text in spenders]
-            made = allowance_calls(desk, wanted, 0, False)
-        else:
-            read, _ = desk.wallet.allowances()
-            made = calls.shrinks(desk.where, [(a.token, a.spender, 0) for a in read])
-        _act(desk, made, " ".join(["revoke", *(spenders or ["all"])]), send, confirm, as_json)
+            return Made(allowance_calls(desk, wanted, 0, False), words)
+        read, _ = desk.wallet.allowances()
+        return Made(calls.shrinks(desk.where, [(a.token, a.spender, 0) for a in read]), words)
+
+    return made
 
 
-def _sets(method: str, help_: str) -> Callable[..., None]:
-    """A command that turns pUSD into complete sets, or back."""
+@app.command("split")
+@_sends
+def split(condition: Condition, amount: Amount, neg_risk: NegRisk = False) -> Callable[[Operations], Made]:
+    """pUSD into as many complete sets of a market. The adapter must be allowed the pUSD."""
+    return _sets("split", condition, amount, neg_risk)
 
-    def command(
-        condition: Condition,
-        amount: Amount,
-        neg_risk: NegRisk = False,
-        send: Send = False,
-        confirm: Confirm = "",
-        rpc: Rpc = None,
-        wallet: Wallet = "EOA",
-        chain: Chain = 137,
-        contracts: OwnContracts = None,
-        as_json: Json = False,
-    ) -> None:
+
+@app.command("merge")
+@_sends
+def merge(condition: Condition, amount: Amount, neg_risk: NegRisk = False) -> Callable[[Operations], Made]:
+    """Complete sets into as many pUSD. The adapter must be allowed to move the tokens."""
+    return _sets("merge", condition, amount, neg_risk)
+
+
+def _sets(method: str, condition: str, amount: str, neg_risk: bool) -> Callable[[Operations], Made]:
+    micro, word = _amount(amount), _word(condition, "condition id")
+
+    def made(desk: Operations) -> Made:
         from polytraders.venue.chain import calls
         from polytraders.venue.chain.operations import whole
 
-        micro, word = _amount(amount), _word(condition, "condition id")
-        with _open(rpc, wallet, chain, contracts) as desk:
-            call = getattr(calls, method)(desk.where, word, micro, neg_risk)
-            _act(desk, [call], f"{method} {whole(micro)}", send, confirm, as_json)
+        return Made([getattr(calls, method)(desk.where, word, micro, neg_risk)], f"{method} {whole(micro)}")
 
-    command.__doc__ = help_
-    return command
-
-
-app.command("split")(
-    _sets("split", "pUSD into as many complete sets of a market. The adapter must be allowed the pUSD.")
-)
-app.command("merge")(_sets("merge", "Complete sets into as many pUSD. The adapter must be allowed to move the tokens."))
+    return made
 
 
 @app.command("redeem")
-def redeem(
-    condition: Condition,
-    neg_risk: NegRisk = False,
-    send: Send = False,
-    confirm: Confirm = "",
-    rpc: Rpc = None,
-    wallet: Wallet = "EOA",
-    chain: Chain = 137,
-    contracts: OwnContracts = None,
-    as_json: Json = False,
-) -> None:
+@_sends
+def redeem(condition: Condition, neg_risk: NegRisk = False) -> Callable[[Operations], Made]:
     """Everything held of a resolved market into what it pays."""
-    from polytraders.venue.chain import calls
-
     word = _word(condition, "condition id")
-    with _open(rpc, wallet, chain, contracts) as desk:
-        call = calls.redeem(desk.where, word, neg_risk)
-        _act(desk, [call], f"redeem {word[2:10]}", send, confirm, as_json)
+
+    def made(desk: Operations) -> Made:
+        from polytraders.venue.chain import calls
+
+        return Made([calls.redeem(desk.where, word, neg_risk)], f"redeem {word[2:10]}")
+
+    return made
 
 
 @app.command("convert")
+@_sends
 def convert(
     event: Annotated[str, typer.Argument(help="Id of the neg-risk event: 0x and 64 digits.")],
     amount: Annotated[str, typer.Argument(help="NO shares of each question.")],
     questions: Annotated[str, typer.Option("--questions", help="Their numbers in the event, from 0: 0,2.")] = "",
-    send: Send = False,
-    confirm: Confirm = "",
-    rpc: Rpc = None,
-    wallet: Wallet = "EOA",
-    chain: Chain = 137,
-    contracts: OwnContracts = None,
-    as_json: Json = False,
-) -> None:
+) -> Callable[[Operations], Made]:
     """NO of some questions of a neg-risk event into pUSD and YES of all the others."""
     from polytraders.errors import UsageError
-    from polytraders.venue.chain import calls
-    from polytraders.venue.chain.operations import whole
 
     micro, word = _amount(amount), _word(event, "event id")
     numbers = [part.strip() for part in questions.split(",") if part.strip()]
@@ -436,46 +453,44 @@ def convert(
         raise UsageError(
             f"{questions!r} names no questions", where="--questions", rule="numbers from 0 to 255, with commas"
         )
-    with _open(rpc, wallet, chain, contracts) as desk:
-        call = calls.convert(desk.where, word, sum(1 << int(n) for n in set(numbers)), micro)
-        _act(desk, [call], f"convert {whole(micro)}", send, confirm, as_json)
 
-
-def _pauses(method: str, words: str, help_: str) -> Callable[..., None]:
-    """A command of the last resort, or its end, at both exchanges."""
-
-    def command(
-        send: Send = False,
-        confirm: Confirm = "",
-        rpc: Rpc = None,
-        wallet: Wallet = "EOA",
-        chain: Chain = 137,
-        contracts: OwnContracts = None,
-        as_json: Json = False,
-    ) -> None:
+    def made(desk: Operations) -> Made:
         from polytraders.venue.chain import calls
+        from polytraders.venue.chain.operations import whole
 
-        with _open(rpc, wallet, chain, contracts) as desk:
-            places = [place for place in (desk.where.exchange, desk.where.neg_risk_exchange) if place]
-            wanted = method == "pause"
-            made = [getattr(calls, method)(place) for place in places if desk.wallet.paused(place) != wanted]
-            if wanted and not as_json:
-                blocks = max(desk.wallet.pause_blocks(place) for place in places)
-                print(
-                    f"The last resort: {blocks} blocks after it is mined no order of this wallet is settled any more."
-                )
-            _act(desk, made, words, send, confirm, as_json)
+        call = calls.convert(desk.where, word, sum(1 << int(n) for n in set(numbers)), micro)
+        return Made([call], f"convert {whole(micro)}")
 
-    command.__doc__ = help_
-    return command
+    return made
 
 
-app.command("pause-user")(
-    _pauses(
-        "pause", "pause my wallet",
-        "The last resort: no order of this wallet, signed or leaked, is settled any more, some blocks later.",
-    )
-)  # fmt: skip
-app.command("unpause-user")(
-    _pauses("unpause", "unpause my wallet", "Let the exchanges settle this wallet's orders again.")
-)
+@app.command("pause-user")
+@_sends
+def pause_user() -> Callable[[Operations], Made]:
+    """The last resort: no order of this wallet, signed or leaked, is settled any more, some blocks later."""
+
+    def made(desk: Operations) -> Made:
+        blocks = max(desk.wallet.pause_blocks(place) for place in _exchanges(desk))
+        note = f"The last resort: {blocks} blocks after it is mined no order of this wallet is settled any more."
+        return Made(_pauses(desk, "pause"), "pause my wallet", note)
+
+    return made
+
+
+@app.command("unpause-user")
+@_sends
+def unpause_user() -> Callable[[Operations], Made]:
+    """Let the exchanges settle this wallet's orders again."""
+    return lambda desk: Made(_pauses(desk, "unpause"), "unpause my wallet")
+
+
+def _exchanges(desk: Operations) -> list[str]:
+    return [place for place in (desk.where.exchange, desk.where.neg_risk_exchange) if place]
+
+
+def _pauses(desk: Operations, method: str) -> list[Call]:
+    """The calls that pause or unpause this wallet at the exchanges where it is not so yet."""
+    from polytraders.venue.chain import calls
+
+    wanted = method == "pause"
+    return [getattr(calls, method)(place) for place in _exchanges(desk) if desk.wallet.paused(place) != wanted]

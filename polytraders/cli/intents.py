@@ -60,6 +60,7 @@ SHORT = 15
 
 def _listed(found: list[dict[str, Any]], names: Mapping[str, str], now: int, all_: bool) -> Iterator[Any]:
     from polytraders import units
+    from polytraders.api.views import lasting
 
     wide = console().width >= ROOM
     numbers = ("pUSD", "edge bps", "left")
@@ -75,7 +76,7 @@ def _listed(found: list[dict[str, Any]], names: Mapping[str, str], now: int, all
             f"{opens}{one['side']} {one['outcome']}{price}".strip() + persons,
             units.money_text(one["notional_micro"]),
             one["document"]["edge_bps"] or "",
-            f"{max(0, one['expires_ns'] - now) // units.NS_PER_S} s" if waits else "",
+            lasting(one["expires_ns"] - now) if waits else "",
         ]
         market = names.get(one["condition_id"], one["condition_id"])
         rows.append((row + ([one["status"].lower()] if all_ else []) + ([market] if wide else []), market))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -50,10 +51,12 @@ def verify(
     folder = find_run(run)
     verdict = verify_log(folder)
     chain = verify_chain(store_path(), folder.name, verdict.log_hash)
-    ok = verdict.ok and (chain is None or chain.ok)
+    scope = _scope(folder) if verdict.ok else None
+    ok = verdict.ok and (chain is None or chain.ok) and (scope is None or scope["ok"])
     if as_json:
         receipts = None if chain is None else chain.as_dict()
-        _print_json({"run_id": folder.name, **verdict.as_dict(), "ok": ok, "envelopes": receipts})
+        told = {"run_id": folder.name, **verdict.as_dict(), "ok": ok, "envelopes": receipts}
+        _print_json(told if scope is None else told | {"scope": scope})
     else:
         from rich.console import Console
 
@@ -66,8 +69,28 @@ def verify(
             console.print("    envelopes: none projected")
         else:
             console.print(f"  {_mark(chain.ok)} envelopes: {chain.message}", soft_wrap=True)
+        if scope is not None:
+            console.print(f"  {_mark(scope['ok'])} scope: {scope['message']}", soft_wrap=True)
     if not ok:
         raise typer.Exit(DamageError.exit_code)
+
+
+def _scope(folder: Path) -> dict[str, Any] | None:
+    """The receipts of a run's scope (see `run.scope`); None for a run that has none."""
+    import orjson
+
+    from polytraders.errors import DamageError
+
+    if (
+        "scope" not in (manifest := orjson.loads((folder / "manifest.json").read_bytes()))["pins"]
+    ):  # the log's hashes hold it
+        return None
+    from polytraders.run.scope import check
+
+    try:
+        return {"ok": True, "message": f"{check(folder, manifest)} receipts, as the manifest gives them"}
+    except DamageError as error:
+        return {"ok": False, "message": f"{error.where}: {error.what}"}
 
 
 def _mark(ok: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from polytraders.cli.operator import Url, desk_of, operator
-from polytraders.cli.output import Json, print_json
+from polytraders.cli.output import Json, print_json, show, table
 
 
 def attach(portfolios: typer.Typer) -> None:
@@ -23,9 +23,6 @@ def shares(
     as_json: Json = False,
 ) -> None:
     """Show what each run uses of the common limits, and what it may use. Exit 1 = a run is silent."""
-    from rich.console import Console
-    from rich.table import Table
-
     from polytraders.store.desk.shares import ORDERS
     from polytraders.store.desk.shares import shares as found_at
     from polytraders.units import money_text
@@ -36,17 +33,15 @@ def shares(
     if as_json:
         print_json({"shares": found})
     elif not found:
-        print("no run has a share of a limit")
+        show("no run has a share of a limit")
     else:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("run", "portfolio", "state", "limit", "used", "may use"):
-            right = column in ("used", "may use")
-            table.add_column(column, justify="right" if right else "left", overflow="fold")
+        right = ("used", "may use")
+        shown = table("run", "portfolio", "state", "limit", *right, right=right, whole=("portfolio", "state"))
         for row in found:
             text = str if row["name"] == ORDERS else money_text
             used, share = text(row["used"]), text(row["share"])
-            table.add_row(row["run_id"], row["portfolio_id"], row["state"], row["name"], used, share)
-        Console().print(table)
+            shown.add_row(row["run_id"], row["portfolio_id"], row["state"], row["name"], used, share)
+        show(shown)
     if silent:
         raise typer.Exit(1)
 

@@ -37,9 +37,10 @@ def _stopped(told: dict[str, Any]) -> Iterator[Any]:
 
 
 def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
-    from polytraders.api.views import OVER, account_words, lasting
+    from polytraders.api.views import account_words, lasting
+    from polytraders.store.desk import ENDED
 
-    ended = [run for run in told["runs"] if run["state"] in OVER]
+    ended = [run for run in told["runs"] if run["state"] in ENDED]
     if not told["runs"]:
         yield "no run has been here yet: polytraders run"
     for run in told["runs"]:
@@ -62,7 +63,7 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
                 yield under(f"DOWN {fault['name']}" + (f": {fault['error']}" if fault.get("error") else ""))
     if ended:
         last = max(ended, key=lambda run: run["heartbeat_ns"])
-        several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended"
+        several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended:"
         yield under(f"{several} {last['run_id']} ({last['state']} {lasting(now - last['heartbeat_ns'])} ago)", 0)
 
 
@@ -89,10 +90,10 @@ def universe(
     """The markets the runs follow, and whether they may trade them."""
     import time
 
-    from polytraders.api.views import said
+    from polytraders.store.desk import standing
 
     with desk_of(database) as desk:
-        markets = [one for one in said(desk, "markets", time.time_ns()) if run in (None, one["run_id"])]
+        markets = standing(desk, "markets", time.time_ns(), run)
     if as_json:
         print_json({"markets": markets})
         return

@@ -150,7 +150,7 @@ class Alerts:
 
 def text_of(told: dict[str, Any]) -> str:
     """One line for a channel."""
-    mark = "OVER" if told["what"] == "over" else told["severity"]
+    mark = "ENDED" if told["what"] == "over" else told["severity"]
     detail = f": {told['detail']}" if told.get("detail") else ""
     run = f" [{told['run_id']}]" if told.get("run_id") else ""
     again = f" ({told['again']} times more meanwhile)" if told.get("again") else ""
@@ -204,35 +204,35 @@ class Watch:
 
     def look(self, now: int | None = None) -> int:
         """Tell what is new; the number of alerts sent."""
-        from polytraders.store.desk import board, runs, since, utilisation
+        from polytraders.store.desk import ENDED, runs, since, standing
 
         sent = 0
         for action in since(self.desk, self._seq):
             self._seq = action.seq
             sent += self._acted(action)
-        standing: dict[str, Alert] = {}
+        stand: dict[str, Alert] = {}
         code, what = self._ledger_now(time.time_ns() if now is None else now)
         if code in LEDGER_ALERTS:
-            self._stand(standing, LEDGER_ALERTS[code], f"the desk's ledger: {code}", "", what)
+            self._stand(stand, LEDGER_ALERTS[code], f"the desk's ledger: {code}", "", what)
         for run in runs(self.desk, now):
-            ended = run["state"] in ("stopped", "failed")
+            ended = run["state"] in ENDED
             if run["state"] == "failed":
-                self._stand(standing, "P0", f"run {run['run_id']} failed", run["run_id"])
+                self._stand(stand, "P0", f"run {run['run_id']} failed", run["run_id"])
             elif not run["alive"] and not ended:
-                self._stand(standing, "P0", f"run {run['run_id']} is silent", run["run_id"])
-        for part in board(self.desk, "health"):
+                self._stand(stand, "P0", f"run {run['run_id']} is silent", run["run_id"])
+        for part in standing(self.desk, "health", now):
             if not part.get("up"):
-                self._stand(standing, "P1", f"{part['name']} is down", part["run_id"])
-        for limit in utilisation(self.desk):
+                self._stand(stand, "P1", f"{part['name']} is down", part["run_id"])
+        for limit in standing(self.desk, "limits", now):
             used = float(limit["used"])
             if used >= 0.8:
                 level, word = ("P1", "is reached") if used >= 1 else ("P2", "is nearly used up")
                 detail = f"{limit['observed']} of {limit['limit']} {limit.get('unit', '')}".strip()
-                self._stand(standing, level, f"limit {limit['name']} {word}", limit["run_id"], detail)
-        sent += sum(self.alerts.send(alert) for alert in standing.values())
-        for key in self._standing - standing.keys():
+                self._stand(stand, level, f"limit {limit['name']} {word}", limit["run_id"], detail)
+        sent += sum(self.alerts.send(alert) for alert in stand.values())
+        for key in self._standing - stand.keys():
             sent += self.alerts.over(key, key.partition("|")[2])
-        self._standing = set(standing)
+        self._standing = set(stand)
         return sent
 
     def _ledger_now(self, now: int) -> tuple[str, str]:

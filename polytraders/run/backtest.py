@@ -176,6 +176,10 @@ def run_backtest(
     )
     # Event payloads are a copy of pinned data and of what follows from it: their CRC32C stands in the chain.
     with LogWriter(folder, manifest, seal_events=False) as writer:
+        if "scope" in session.pin:
+            from polytraders.run.scope import keep  # the desk's store behind it, and only a cluster's run needs it
+
+            keep(folder, manifest)
         simulation = simulate(session.events, markets, pipeline, sink=LogSink(writer), **run)
         writer.flush()
         summary = summarise(simulation, pipeline)

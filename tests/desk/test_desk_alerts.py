@@ -127,6 +127,19 @@ def test_the_watch_tells_what_the_desk_shows(desk, tmp_path):
     assert watch.look(NOW + 60 * S) == 1 and lines(alerts.file)[-1]["what"] == "over"
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_run_that_has_ended_raises_no_alarm_with_what_it_said_last(desk, tmp_path):
+    """Its parts are down because it is: nobody is to be woken for them every five minutes."""
+    watch = Watch(desk, Alerts(tmp_path / "a.jsonl", [], clock=lambda: NOW))
+    put_run(desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=NOW)
+    limits = {"daily_loss": {"observed": "10", "limit": "10"}}
+    heartbeat(desk, RUN, NOW, state="running", topics={"health": {"feed": {"up": False}}, "limits": limits})
+    assert watch.look(NOW + S) == 2
+    heartbeat(desk, RUN, NOW + 2 * S, state="stopped")
+    assert watch.look(NOW + 3 * S) == 2 and [line["what"] for line in lines(tmp_path / "a.jsonl")][-2:] == ["over"] * 2
+    assert watch.look(NOW + 400 * S) == 0
+
+
 def test_the_terminal_looks_once(home):
     from typer.testing import CliRunner
 

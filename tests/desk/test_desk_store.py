@@ -24,6 +24,7 @@ from polytraders.store.desk import (
     reject,
     runs,
     since,
+    standing,
     switch_id,
     utilisation,
 )
@@ -220,6 +221,27 @@ def test_limits_are_listed_by_how_close_they_are_to_their_breach(desk):
         ("exposure", "0.7500", 100),
         ("nothing", "0.0000", 0),
     ]
+
+
+def test_what_stands_now_leaves_out_what_ended_with_its_run(desk):
+    """Except the money of a live run, which is at the venue; and a run that is named is told whole."""
+    for run, mode, state, age in (
+        ("r_a", "live", "running", 1), ("r_b", "live", "running", 60), ("r_c", "live", "stopped", 60),
+        ("r_d", "paper", "failed", 60),
+    ):  # fmt: skip
+        put_run(desk, run, mode=mode, strategy_id="strat.momentum", portfolio_id="PORT-001", now=NOW - 90 * S)
+        told = {"positions": {"x:YES": {"value_pusd": "1"}}, "limits": {"loss": {"observed": "1", "limit": "2"}},
+                "bots": {"risk.killswitch": {"mode": "shadow"}}}  # fmt: skip
+        heartbeat(desk, run, NOW - age * S, state=state, topics=told)
+    held = [(row["run_id"], row["mode"], row["stands"]) for row in standing(desk, "positions", NOW)]
+    assert held == [("r_a", "live", ""), ("r_b", "live", "silent"), ("r_c", "live", "stopped")]
+    limits = standing(desk, "limits", NOW)
+    assert [(row["run_id"], row["used"], row["stands"]) for row in limits] == [
+        ("r_a", "0.5000", ""), ("r_b", "0.5000", "silent"),
+    ]  # fmt: skip
+    assert {row["mode"] for row in standing(desk, "bots", NOW)} == {"shadow"}, "a bot's own mode stays"
+    (named,) = standing(desk, "limits", NOW, "r_d")
+    assert (named["stands"], named["mode"]) == ("failed", "paper")
 
 
 # -- where it lies -----------------------------------------------------------------------------------------------

@@ -17,10 +17,12 @@ from polytraders.store.desk import (
     end_override,
     expire_overrides,
     find_switch,
+    heartbeat,
     intent,
     override,
     overrides,
     propose,
+    put_run,
     since,
     switch_id,
     switches,
@@ -208,6 +210,29 @@ def test_an_override_beyond_its_bounds_is_refused_with_the_rule(desk, settings, 
     answer = asked(desk, settings, **({"value": VALUE} | changes))
     assert answer.code == "GOV_OVERRIDE_REFUSED" and why in answer.details["why"]
     assert overrides(desk) == []
+
+
+def test_an_override_of_one_market_is_granted_where_a_run_can_hold_it(desk, settings):
+    """A parameter of a run holds in all of its markets: one that would loosen the others too changes nothing."""
+
+    def begun(run, markets, portfolio="PORT-001"):
+        put_run(desk, run, mode="live", strategy_id="strat.momentum", portfolio_id=portfolio, now=NOW)
+        heartbeat(desk, run, NOW, state="running", topics={"markets": {name: {"slug": name[:6]} for name in markets}})
+
+    assert asked(desk, settings, VALUE, condition_id=MARKET).ok, "it waits for a run"
+    begun("r_two", [MARKET, OTHER])
+    before = len(overrides(desk))
+    answer = asked(desk, settings, VALUE, condition_id=MARKET)
+    assert answer.code == "GOV_OVERRIDE_REFUSED" and len(overrides(desk)) == before
+    assert answer.details["why"] == (
+        "r_two follows 2 markets, and a parameter of a run holds in all of them: "
+        "name no market, or run this one by itself"
+    )
+    begun("r_one", [MARKET], "PORT-002")
+    assert asked(desk, settings, VALUE, condition_id=MARKET, portfolio_id="PORT-001").code == "GOV_OVERRIDE_REFUSED"
+    assert asked(desk, settings, VALUE, condition_id=MARKET, portfolio_id="PORT-002").ok
+    heartbeat(desk, "r_two", NOW, state="stopped")
+    assert asked(desk, settings, VALUE, condition_id=OTHER, actor=BEN).ok, "what has ended holds nothing back"
 
 
 def test_an_override_of_what_is_no_limit_is_an_error(desk, settings):

@@ -28,7 +28,8 @@ from polytraders.errors import UsageError
 from polytraders.reasons import Code
 from polytraders.rows import EVENT, EventKind, Flag, Gate, Scope
 from polytraders.run.backtest import engine_options, gate_options, run_backtest, summarise, venue_model
-from polytraders.run.compare import CAUSES, Comparison, compare
+from polytraders.run.compare import compare
+from polytraders.run.comparison.differences import CAUSES, Comparison
 from polytraders.run.pipeline import build_pipeline
 from polytraders.store.log import LogWriter, RecordKind
 from polytraders.store.manifest import make_manifest
@@ -227,7 +228,7 @@ def test_a_fill_that_no_trade_can_have_made_is_unexplained_and_loud(
             price=5_000, size=5_000_000, flags=Flag.LAST | Flag.MAKER,
         )  # fmt: skip
 
-    monkeypatch.setattr("polytraders.run.compare.PRINT_WITHIN", 0)  # the toy's market is never quiet for long
+    monkeypatch.setattr("polytraders.run.comparison.orders.PRINT_WITHIN", 0)  # the toy's market is never quiet for long
     folder = made(tmp_path / "r_conjured", settings, alter=conjured)
     found = compare(folder)
     (root,) = [one for one in found.unexplained if not one.follows]

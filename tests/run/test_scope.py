@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from test_replay import EASY, SETTINGS, session
+from typer.testing import CliRunner
 
+from polytraders.cli import app
 from polytraders.config import load_settings
-from polytraders.contracts import Actor, Cluster, ClusterMember, at
+from polytraders.contracts import Actor, AuditEnvelope, Cluster, ClusterMember, at, verify_chain
 from polytraders.data.catalog import Session
 from polytraders.errors import UsageError
 from polytraders.rows import ActionKind, EventKind, Listed, Side
 from polytraders.run.backtest import run_backtest
 from polytraders.run.replay import replay
-from polytraders.run.scope import scoped
+from polytraders.run.scope import FILE, check, scoped
 from polytraders.store.desk import open_desk
-from polytraders.store.desk.portfolio import put_config
+from polytraders.store.desk.portfolio import audit, put_config
 from polytraders.store.log import RecordKind, read_log
 from polytraders.units import NS_PER_DAY
 
@@ -77,3 +80,50 @@ def test_the_scope_is_the_one_of_each_day(tmp_path: Path, two_days: tuple[Sessio
     assert 0 not in late
     assert 1 in early | late, "what was in it all the time was traded"
     assert log.manifest["pins"]["scope"]["cluster_id"] == CLUSTER
+
+
+def test_every_market_that_enters_or_leaves_has_its_receipt_in_the_run(tmp_path: Path, two_days: tuple[Session, int]):
+    made, begin = two_days
+    first, second, third = (market.condition_id for market in made.markets)
+    with open_desk(f"sqlite:///{tmp_path / 'desk.sqlite'}") as desk:
+        save(desk, begin - 2 * NS_PER_DAY, first, second)
+        save(desk, begin - NS_PER_DAY // 10, second, third)
+        whole = scoped(desk, made, CLUSTER)
+        assert audit(desk) == [], "the desk's own tells of launches, not of tests"
+    settings = load_settings(SETTINGS).with_overrides(EASY)
+    folder = run_backtest(whole, settings, run_dir=tmp_path / "r_scope", run_id="r_scope").folder
+    told = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+    assert [(one["reason"], one["subject"]["condition_id"], one["ts_ns"]) for one in told] == [
+        ("STRAT_MARKET_IN_SCOPE", first, int(made.events["ts_recv"][0])),
+        ("STRAT_MARKET_IN_SCOPE", second, int(made.events["ts_recv"][0])),
+        ("STRAT_MARKET_OUT_OF_SCOPE", first, begin),
+        ("STRAT_MARKET_IN_SCOPE", third, begin),
+    ]
+    assert verify_chain(told) is None
+    assert all(AuditEnvelope.model_validate(one).document() == one for one in told)
+    assert {one["subject"]["strategy_id"] for one in told} == {"strat.maker_tight"}
+    assert told[-1]["scope_snapshot"] == {
+        "mode": "cluster", "cluster_id": CLUSTER, "resolved_condition_ids": [second, third],
+    }  # fmt: skip
+    assert check(folder, read_log(folder).manifest) == 4
+
+    said = CliRunner().invoke(app, ["verify", str(folder), "--json"])
+    assert said.exit_code == 0 and json.loads(said.stdout)["scope"]["ok"]
+    lines = (folder / FILE).read_text().splitlines(keepends=True)
+    for damaged, place in (
+        ([*lines[:2], *lines[3:]], "line 3"),
+        (lines[:-1], "line 4"),
+        ([*lines, lines[-1]], "line 5"),
+    ):
+        (folder / FILE).write_text("".join(damaged))
+        said = CliRunner().invoke(app, ["verify", str(folder)])
+        assert said.exit_code == 5 and place in said.stdout and "not the one that the manifest gives" in said.stdout
+    (folder / FILE).unlink()
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 5
+
+
+def test_a_run_without_a_scope_has_no_receipts_of_one(tmp_path: Path):
+    settings = load_settings(SETTINGS).with_overrides(EASY)
+    folder = run_backtest(session(200), settings, run_dir=tmp_path / "r_free", run_id="r_free").folder
+    assert not (folder / FILE).exists() and check(folder, read_log(folder).manifest) is None
+    assert "scope" not in json.loads(CliRunner().invoke(app, ["verify", str(folder), "--json"]).stdout)

@@ -7,7 +7,17 @@ the command line, HTTP or a notebook, which all call the same functions here.
 """
 
 from polytraders.store.desk.answers import Answer
-from polytraders.store.desk.board import Quote, board, heartbeat, put_run, runs, this_process, utilisation
+from polytraders.store.desk.board import (
+    ENDED,
+    Quote,
+    board,
+    heartbeat,
+    put_run,
+    runs,
+    standing,
+    this_process,
+    utilisation,
+)
 from polytraders.store.desk.check import Fault, check, rebuild
 from polytraders.store.desk.intents import (
     Proposal,
@@ -31,6 +41,7 @@ from polytraders.store.desk.overrides import end_override, expire_overrides, ove
 from polytraders.store.desk.switches import arm, clear, find_switch, switch_id, switches
 
 __all__ = [
+    "ENDED",
     "Action",
     "Answer",
     "Fault",
@@ -67,6 +78,7 @@ __all__ = [
     "reject",
     "runs",
     "since",
+    "standing",
     "switch_id",
     "switches",
     "this_process",

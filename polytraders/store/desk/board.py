@@ -39,6 +39,9 @@ from polytraders.store.sql import Database, Transaction
 TOPICS = ("account", "positions", "orders", "health", "bots", "limits", "markets")
 STATES = ("starting", "running", "halted", "stopping", "stopped", "failed")
 ENDED = ("stopped", "failed")
+"""States in which a run has its end."""
+OUTLIVES = ("account", "positions", "orders")
+"""Topics of a live run that stay true when it has ended: the money is at the venue."""
 ALIVE_NS = 10 * units.NS_PER_S
 """A run that has not been heard of for longer is called silent."""
 LOST_NS = 30 * units.NS_PER_S
@@ -200,7 +203,7 @@ def runs(desk: Database, now: int | None = None) -> list[dict[str, Any]]:
         row
         | {
             "document": orjson.loads(row["document"]),
-            "alive": row["state"] not in ("stopped", "failed") and now - row["heartbeat_ns"] <= ALIVE_NS,
+            "alive": row["state"] not in ENDED and now - row["heartbeat_ns"] <= ALIVE_NS,
         }
         for row in rows
     ]
@@ -239,3 +242,24 @@ def utilisation(desk: Database, run_id: str | None = None) -> list[dict[str, Any
             }
         )
     return sorted(told, key=lambda row: (-Decimal(row["used"]), row["run_id"], row["name"]))
+
+
+def standing(desk: Database, topic: str, now: int | None = None, run_id: str | None = None) -> list[dict[str, Any]]:
+    """What stands under a topic now: rows of the board (limits as `utilisation` has them) with their run's `mode` and
+    how it `stands`.
+
+    stands: empty while the run is heard of; else `silent` (its numbers are those of then), `stopped` or `failed`.
+    Of a run that has its end nothing stands but OUTLIVES, and that of live runs only: simulated money ends with it. One
+    that is named by run_id is told whole.
+    """
+    rows = utilisation(desk, run_id) if topic == "limits" else board(desk, topic, run_id)
+    known = {run["run_id"]: run for run in runs(desk, now)}  # read after: a run is there before what it tells
+    told = []
+    for row in rows:
+        run = known[row["run_id"]]
+        over = run["state"] in ENDED
+        if over and run_id is None and not (topic in OUTLIVES and run["mode"] == "live"):
+            continue
+        stands = run["state"] if over else "" if run["alive"] else "silent"
+        told.append(row | {"mode": row.get("mode") or run["mode"], "stands": stands})
+    return told

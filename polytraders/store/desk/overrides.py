@@ -5,6 +5,8 @@ Invariants
         permits (MOST_OVERRIDE_S at most), or where the bot's spec does not say that its limits may be changed
     O2  one person gets at most as many in an hour as the auditor permits, three by default
     O3  it ends by itself; ending it early is as audited as granting it
+    O4  what would hold nowhere is not granted: a run's bots have one value of a parameter for all of its markets, so
+        one market's is only for a run of that market alone
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from polytraders.contracts import Actor, Override, ParameterValue, at
 from polytraders.errors import UsageError
 from polytraders.store.desk.answers import Answer, refuse
 from polytraders.store.desk.journal import SYSTEM, Entry, Kind, Write, append, clock, head
-from polytraders.store.sql import Database
+from polytraders.store.sql import Database, Transaction
 
 AUDITOR = "risk.manualoverrideauditor"
 """The bot whose rule it is who may change what, for how long and how often: the one that also judges every order under
@@ -50,7 +52,7 @@ def override(
 ) -> Answer:
     """Change one parameter for `ttl_s` seconds, everywhere or only in a portfolio, for a strategy, in a market.
 
-    Refused with GOV_OVERRIDE_DURING_HALT, _TOO_MANY or _REFUSED; `details["why"]` says what of O1 it breaks.
+    Refused with GOV_OVERRIDE_DURING_HALT, _TOO_MANY or _REFUSED; `details["why"]` says what of O1 or O4 it breaks.
     Raises UsageError for an unknown bot or parameter, ConfigError for what is no such value.
     """
     from polytraders.risk.manualoverrideauditor import Request, review  # loads the kernels: only who asks waits for it
@@ -67,9 +69,11 @@ def override(
         params = load_bot(AUDITOR).spec.kernel_params(auditor.values)
         vote = review(asked, [row["ts_ns"] for row in grants], bool(armed), now, params)
         record = {"bot_id": AUDITOR, "reason_code": vote.code, "observed": vote.observed, "limit": vote.limit}
-        if actor.kind != "operator" or not vote.granted:
-            code = _CODES.get(vote.code, "GOV_OVERRIDE_REFUSED") if actor.kind == "operator" else "GOV_OVERRIDE_REFUSED"
-            why = vote.what if actor.kind == "operator" else "only a person may ask"
+        nowhere = _nowhere(tx, portfolio_id, strategy_id, condition_id)
+        if actor.kind != "operator" or not vote.granted or nowhere:
+            code, why = _CODES.get(vote.code, "GOV_OVERRIDE_REFUSED"), vote.what
+            if actor.kind != "operator" or vote.granted:
+                code, why = "GOV_OVERRIDE_REFUSED", nowhere if actor.kind == "operator" else "only a person may ask"
             return refuse(
                 tx, now, actor, channel, Kind.OVERRIDE, subject, code, "refused", why=why, vote=record, reason=reason
             )
@@ -108,6 +112,28 @@ def override(
         )
         warned = vote.code == "RISK_OVERRIDE_NEAR_LIMIT"
         return Answer(True, "GOV_OVERRIDE_GRANTED", id_, "active", seq, {"warned": warned})
+
+
+def _nowhere(tx: Transaction, portfolio_id: str | None, strategy_id: str | None, condition_id: str | None) -> str:
+    """Why an override of one market would change nothing; empty for one that does, or that waits for a run."""
+    if condition_id is None:
+        return ""
+    rows = tx.rows(
+        "SELECT runs.run_id, runs.portfolio_id, runs.strategy_id, count(*) AS markets, "
+        "max(CASE WHEN board.name = :market THEN 1 ELSE 0 END) AS follows FROM runs JOIN board "
+        "ON board.run_id = runs.run_id AND board.topic = 'markets' WHERE runs.state NOT IN ('stopped', 'failed') "
+        "GROUP BY runs.run_id, runs.portfolio_id, runs.strategy_id ORDER BY runs.run_id",
+        market=condition_id,
+    )
+    reached = [
+        row
+        for row in rows
+        if row["follows"] and portfolio_id in (None, row["portfolio_id"]) and strategy_id in (None, row["strategy_id"])
+    ]
+    if not reached or any(row["markets"] == 1 for row in reached):
+        return ""
+    told = ", ".join(f"{row['run_id']} follows {row['markets']} markets" for row in reached)
+    return f"{told}, and a parameter of a run holds in all of them: name no market, or run this one by itself"
 
 
 def _parameter(known: Any, value: str) -> ParameterValue:
