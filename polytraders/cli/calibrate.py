@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polytraders.cli.output import Json, print_json
+from polytraders.cli.output import Json, print_json, tell_of_compiling
 
 
 def calibrate(
@@ -22,6 +22,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Fit queue and latency models to recordings, by what became of orders that were never sent."""
+    tell_of_compiling()
     from polytraders.research.calibrate import calibrate_recordings
 
     path, found = calibrate_recordings(recordings, save_as=name, orders=orders, horizon_s=horizon, seed=seed)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from polytraders.cli.output import Json, print_json
+from polytraders.cli.output import Json, print_json, tell_of_compiling
 from polytraders.cli.runs import Set, Settings, configured
 
 
@@ -47,6 +47,7 @@ def run(
     SIGTERM or Ctrl-C stop it in order: nothing opens any more, what rests is cancelled and confirmed, the log is
     flushed. --resume goes on with the same run.
     """
+    tell_of_compiling()
     import getpass
 
     from polytraders.config import load_settings
@@ -132,5 +133,6 @@ def _print(summary: dict[str, object]) -> None:
     if summary["orphans"]:
         console.print(f"[red]not confirmed to be gone: {summary['orphans']}[/red]")
     if summary["incidents"]:
-        console.print(f"[yellow]{summary['incidents']} incidents: see the log's notes[/yellow]")
+        many = "s" if summary["incidents"] != 1 else ""
+        console.print(f"[yellow]{summary['incidents']} incident{many}: told above, and in the log's notes[/yellow]")
     console.print(f"next: polytraders replay {summary['run_id']}, polytraders report {summary['run_id']}")

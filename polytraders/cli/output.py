@@ -20,6 +20,24 @@ def print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(value, option=options, default=str).decode())
 
 
+def tell_of_compiling() -> None:
+    """Say on stderr, once, when the step is compiled and not loaded: a silent minute looks like a hang."""
+    from numba.core import event
+
+    class Once(event.Listener):
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.told:
+                self.told = True
+                typer.echo("Compiling for this machine: once, about a minute.", err=True)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Once())
+
+
 @contextmanager
 def progress_bar(title: str, unit: str = "events") -> Iterator[Callable[[int, int], None] | None]:
     """A progress bar on stderr while it is a terminal; yields the function to call with (done, in all)."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from polytraders.cli.output import Json, print_json, progress_bar
+from polytraders.cli.output import Json, print_json, progress_bar, tell_of_compiling
 from polytraders.cli.runs import Set, Settings, configured, window_of
 
 Strategy = Annotated[str, typer.Argument(help="Bot id of the strategy.")]
@@ -56,6 +56,7 @@ def sweep(
     Every trial is written down as it ends; the same command goes on where it was interrupted.
     Exit 1 = no trial ended well.
     """
+    tell_of_compiling()
     from polytraders.config import load_settings
     from polytraders.data.catalog import Catalog
     from polytraders.research.sweep import sweep as run
@@ -129,6 +130,7 @@ def walk_forward(
     as_json: Json = False,
 ) -> None:
     """Choose parameters on one window, trade the next with them, move on: what the choosing is worth out of sample."""
+    tell_of_compiling()
     from polytraders.config import load_settings
     from polytraders.data.catalog import Catalog
     from polytraders.research.walk_forward import walk_forward as run
@@ -194,6 +196,7 @@ def lookahead(
     Exit 6 = it does. How long it depends on when it was started (warm-up), and what is left of its profit when the
     trades are dealt out anew, is told beside it.
     """
+    tell_of_compiling()
     from polytraders.config import load_settings
     from polytraders.data.catalog import Catalog
     from polytraders.errors import LOOK_AHEAD, UsageError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polytraders.cli.output import Json, print_json, progress_bar
+from polytraders.cli.output import Json, print_json, progress_bar, tell_of_compiling
 
 Settings = Annotated[
     Path | None, typer.Option("--settings", help="Configuration; default: POLYTRADERS_SETTINGS, else ./settings.ini.")
@@ -42,6 +42,7 @@ def backtest(
     as_json: Json = False,
 ) -> None:
     """Trade a recording through the whole pipeline: intel, discovery, strategy, risk, execution, simulated venue."""
+    tell_of_compiling()
     from polytraders.config import load_settings
     from polytraders.data.catalog import Catalog
     from polytraders.errors import UsageError
@@ -174,6 +175,7 @@ def replay(
 
     What it came to is kept in the run's folder, as replay.json (contract ReplayReport).
     """
+    tell_of_compiling()
     from polytraders.run.replay import keep
     from polytraders.run.replay import replay as derive
     from polytraders.store.runs import find_run
@@ -223,6 +225,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Backtest the day that a run on live data saw, and explain every difference. Exit 1 = something is unexplained."""
+    tell_of_compiling()
     from polytraders.run.compare import compare as lay_beside
     from polytraders.store.runs import find_run
 

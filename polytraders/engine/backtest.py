@@ -24,10 +24,12 @@ from polytraders.engine.prints import pair_prints, venue_order
 from polytraders.engine.setup import INTENT_TTL, TOLERANCE, MarketLike, Pipeline, check_events, new_state
 from polytraders.engine.state import MANY, State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
-from polytraders.rows import EVENT, EventKind, Flag, Gate
+from polytraders.rows import ACTION, DECISION, EVENT, SAMPLE, EventKind, Flag, Gate
 
 CHUNK = 1 << 15
 """Event rows between two visits of the driver."""
+ROWS_OF = {"events": EVENT, "decisions": DECISION, "actions": ACTION, "samples": SAMPLE}
+"""What a sink is given, by kind."""
 BUFFERS = 3
 """Sets of buffers: one being filled while the sink still writes the others."""
 
@@ -118,16 +120,14 @@ class Sink(Protocol):
 class Collected:
     """A sink that keeps copies: for tests, notebooks and short runs."""
 
-    parts: dict[str, list[np.ndarray]] = field(
-        default_factory=lambda: {"events": [], "decisions": [], "actions": [], "samples": []}
-    )
+    parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in ROWS_OF})
 
     def put(self, kind: str, rows: np.ndarray) -> None:
         self.parts[kind].append(rows.copy())
 
     def rows(self, kind: str) -> np.ndarray:
         parts = self.parts[kind]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return np.concatenate(parts) if parts else np.zeros(0, ROWS_OF[kind])
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ if JIT:
     import numba
     import numba.extending
 
+    numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # read already where something else imported numba first
+
     def njit(*args: Any, **options: Any) -> Any:
         """`numba.njit(cache=True)`; with a signature first, compiled (or loaded) at once."""
         options.setdefault("cache", True)

@@ -74,7 +74,7 @@ def export(settings: Settings, strategy: str, out: Path) -> tuple[Path, dict[str
             rule="a bundle is made from the sources and the lock beside them",
             mend="export from a checkout",
         )
-    pipeline, bots = build_pipeline(settings, strategy)
+    pipeline, bots = build_pipeline(settings, strategy, run_mode="live")
     strategy = pipeline.of("strat")[0].bot.id
     wheel_name, wheel = _wheel(root)
     lock = _lock(root)

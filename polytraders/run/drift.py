@@ -50,8 +50,9 @@ class Drift:
     def committed(self, limits: Mapping[str, str]) -> Sides:
         """What a run that began now would hold. Raises ConfigError and UsageError for a file that is refused."""
         settings = load_settings(settings_path()).with_overrides(dict(limits), "portfolio")
-        sends = self.launched.manifest["run_mode"] == "live" and not self.settings.live.dry_run
-        _, rows = build_pipeline(settings, self.launched.manifest["strategy"], wallet=sends)
+        mode, strategy = (self.launched.manifest[name] for name in ("run_mode", "strategy"))
+        sends = mode == "live" and not self.settings.live.dry_run
+        _, rows = build_pipeline(settings, strategy, run_mode=mode, wallet=sends)
         return {
             row["bot_id"]: {"mode": row["mode"], **{p["name"]: p["value"] for p in row["params"]}} for row in rows[:-1]
         }

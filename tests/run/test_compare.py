@@ -157,6 +157,18 @@ def test_proposals_that_nobody_answers_hold_every_order_back(settings: Settings,
     adds_up(found)
 
 
+def test_a_run_that_never_wanted_anything_is_told_as_such(settings: Settings, tmp_path: Path):
+    still = settings.with_overrides({"strat.maker_tight.min_volume_24h_usd": "1000000"})
+    folder = made(tmp_path / "r_still", still)
+    found = compare(folder)
+    assert found.totals["live"]["orders"] == found.totals["backtest"]["orders"] == 0
+    assert found.differences == []
+    assert found.ok
+    said = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path)])
+    assert said.exit_code == 0, said.output
+    assert (tmp_path / "r_still.html").stat().st_size > 10_000
+
+
 def test_a_switch_is_the_cause_of_what_was_not_sent_under_it(settings: Settings, tmp_path: Path):
     def armed(rows: np.ndarray) -> np.ndarray:
         # The venue says no more of orders: none is sent.

@@ -412,6 +412,7 @@ def test_a_run_with_settings_that_nobody_committed_is_told_of(tmp_path: Path, mo
         found = {(one["bot_id"], one["field"]) for one in here.control.drift.last.payload["drifts"]}
         assert ("strat.maker_tight", "join_touch") in found, "--set"
         assert ("risk.portfolioguard", "max_market_pusd") not in found
+        assert "exec.pricebandvalidator" not in {bot for bot, _ in found}, "committed for live runs is committed"
         told = lambda: {row["name"]: row for row in desks.board(here.desk, "health")}["committed configuration"]  # noqa: E731
         await until(lambda: "committed configuration" in {r["name"] for r in desks.board(here.desk, "health")}, "told")
         assert not told()["up"]

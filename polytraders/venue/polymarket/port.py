@@ -21,6 +21,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ from polytraders.venue.refusal import Refused
 
 LOOKS = 8
 """Orders looked up at one time."""
+LAG = 600 * NS_PER_S
+"""ns by which a trade may come late into the venue's list. Of an order that the venue says has traded more than was
+heard every trade since its begin is asked for, however late."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ class PolymarketPort:
         self._next_reconcile = self._next_clock = self._next_geoblock = 0
         self._comparing = asyncio.Lock()
         self._last_trade = 0
+        self._heard_until = 0  # ns: trades of ours before it were listed to the tracker
         self._differences: dict[str, Any] = {}
 
     def _add_market(self, number: int, market: MarketInfo) -> None:
@@ -212,7 +217,8 @@ class PolymarketPort:
             for order in known:
                 self._keys[int(order.action["order_id"])] = order.key
                 self.tracker.resume(order)
-                self._promise(order)
+                if not order.over:
+                    self._promise(order)
             self._tasks["user_stream"] = asyncio.create_task(
                 self._watch("user_stream", self.stream.run, self.stream.state)
             )
@@ -581,12 +587,11 @@ class PolymarketPort:
         ]
         if due:
             await self._cancel(due)
-        doubtful = list(self.tracker.doubtful(now))
+        # a few at a time: what is due meanwhile, a cancel or an order's second look, does not wait for the last of many
+        doubtful = nsmallest(LOOKS, self.tracker.doubtful(now), key=lambda order: order.look_at)
         absent = int(self.options.absent_after * NS_PER_S)
-        for first in range(0, len(doubtful), LOOKS):
-            part = doubtful[first : first + LOOKS]
-            await asyncio.gather(*(reconcile.look_up(self.client, self.tracker, order, absent) for order in part))
-            self.tracker.flush()
+        await asyncio.gather(*(reconcile.look_up(self.client, self.tracker, order, absent) for order in doubtful))
+        self.tracker.flush()
         if now >= self._next_reconcile:
             await self.reconcile()
 
@@ -628,8 +633,11 @@ class PolymarketPort:
             emitted = 0
             unsettled = self.tracker.unsettled_since()
             sent = min((order.sent for order in self.tracker.orders.values()), default=began)
+            sent = max(sent, self._heard_until)  # a quote may rest for days; its trades are not listed again each time
             since = min(at for at in (unsettled, self._last_trade, sent, began) if at)
             found = await reconcile.compare(self.client, self.tracker, since)
+            if found.whole:
+                self._heard_until = began - LAG
             emitted += self.tracker.flush()
             absent = int(self.options.absent_after * NS_PER_S)
             for first in range(0, len(found.not_listed), LOOKS):

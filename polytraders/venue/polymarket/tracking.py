@@ -143,25 +143,39 @@ class Tracker:
 
     def add(self, action: np.void, key: str, phase: Phase = Phase.SENDING) -> Tracked:
         """An order whose request is about to leave."""
-        order = Tracked(
-            int(action["order_id"]), key, int(action["market"]), int(action["outcome"]), int(action["side"]),
-            int(action["price"]), int(action["size"]), int(action["order_type"]), self.clock(), phase,
-        )  # fmt: skip
+        order = self._tracked(action, key, phase)
         self.orders[key] = self.by_id[order.id] = order
         return order
 
-    def resume(self, known: Known) -> Tracked:
-        """An order of a former process, with what that has booked of it. What became of it must be looked up."""
-        order = self.add(known.action, known.key, Phase.UNKNOWN)
+    def _tracked(self, action: np.void, key: str, phase: Phase) -> Tracked:
+        return Tracked(
+            int(action["order_id"]), key, int(action["market"]), int(action["outcome"]), int(action["side"]),
+            int(action["price"]), int(action["size"]), int(action["order_type"]), self.clock(), phase,
+        )  # fmt: skip
+
+    def resume(self, known: Known) -> None:
+        """An order of a former process, with what that has booked of it. What became of it must be looked up, unless
+        its end is booked, behind all its trades (T3): then only their settlement may still come."""
+        if known.over and not known.provisional:
+            if known.acked or known.filled:
+                self.forgotten[known.key] = None
+            else:  # refused, or never found; should it be there after all it is cancelled
+                self._give_up(self._tracked(known.action, known.key, Phase.OVER))
+            return
+        order = self.add(known.action, known.key, Phase.OVER if known.over else Phase.UNKNOWN)
         order.sent = order.silent_since = int(known.action["ts"])
-        order.acked = known.acked
+        order.acked = known.acked or known.over
         order.told = order.seen = known.filled
         for key in known.trades:
             status = "MATCHED" if key in known.provisional else "CONFIRMED"
             order.fills[key] = Fill(0, 0, 0, False, status, True, 0)
             order.trades.add(key.partition(":")[0])
-        order.look_at = self.clock()
-        return order
+        order.look_at = 0 if known.over else self.clock()
+
+    def _give_up(self, order: Tracked) -> None:
+        self.given_up[order.key] = order
+        while len(self.given_up) > FORGOTTEN:
+            self.given_up.pop(next(iter(self.given_up)))
 
     def deny(self, action: np.void, code: int, why: str) -> None:
         """An action that is not sent. Orders are rejected, complete sets refused; a cancel has nothing to tell."""
@@ -241,9 +255,7 @@ class Tracker:
             self.ended(key, code, order.seen)
             return
         self.refused(key, Code.EXEC_NOT_ARRIVED)
-        self.given_up[key] = order
-        while len(self.given_up) > FORGOTTEN:
-            self.given_up.pop(next(iter(self.given_up)))
+        self._give_up(order)
 
     def expect(self, key: str, trades: Sequence[str], matched: int = -1) -> None:
         """The answer to the order names trades, and for one that takes, how many shares they are: that is its end."""

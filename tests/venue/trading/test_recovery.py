@@ -16,7 +16,7 @@ from ports import FAST, Heard, actions, cancel, info, make_port, send, submit
 from polytraders.reasons import Code
 from polytraders.rows import EventKind, Flag
 from polytraders.units import MICRO, price_text, size_text
-from polytraders.venue.polymarket import outcomes
+from polytraders.venue.polymarket import outcomes, reconcile
 from polytraders.venue.polymarket.budget import Bucket, Budget
 from polytraders.venue.polymarket.outcomes import Kind
 from polytraders.venue.polymarket.tracking import Tracker
@@ -91,6 +91,71 @@ def test_a_process_that_died_is_taken_up_by_the_next(venue):
         await port.stop()
 
     asyncio.run(second())
+
+
+def test_what_was_over_is_not_asked_about_again(venue):
+    """A busy process leaves hundreds of ended orders behind: neither do they keep the next from the one that is in
+    doubt, nor do they hold money back. One that was never heard of and rests after all is cancelled."""
+    made = venue.market("over")
+    markets = [info(made, "over")]
+    rests, never = submit(0, "BUY", "0.30", "10"), submit(0, "BUY", "0.31", "10")
+    ended = [submit(0, "BUY", "0.20", "10") for _ in range(400)]
+    heard = Heard()
+
+    async def run() -> None:
+        first = make_port(venue, "over", markets)
+        await first.start(Heard())
+        (sent,) = await send(first, rests)
+        (unsent,) = first.prepare(actions(never), time.time_ns())
+        await first.stop()
+        never["ts"] -= 60_000_000_000
+        known = [Known(action, f"0x{n:064x}", 0, acked=n % 2 == 0, over=True) for n, action in enumerate(ended)]
+        known += [Known(rests, sent.key, 0, over=True), Known(never, unsent.key, 0)]
+        port = make_port(venue, "over", markets, replace(FAST, heartbeat=False, reconcile_every=60.0))
+        await port.start(heard, known)
+        assert port.guard.state()["reserved"] == 3_100_000, "of the one that may still trade"
+        await heard.until(never["order_id"], "ORDER_REJECT")
+        assert heard.codes(never["order_id"]) == ["EXEC_NOT_ARRIVED"]
+        assert port.client.asked < 40
+        end = time.monotonic() + 15
+        while await port.open_orders():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+        assert set(heard.rows["aux"]) == {never["order_id"]}
+        assert port.guard.state()["reserved"] == 0
+        await port.stop()
+
+    asyncio.run(run())
+
+
+def test_a_quote_that_rests_for_long_does_not_have_its_trades_listed_again_each_time(venue, monkeypatch):
+    made = venue.market("long")
+    heard = Heard()
+
+    async def run() -> None:
+        port = make_port(venue, "long", [info(made, "long")], replace(FAST, heartbeat=False, reconcile_every=60.0))
+        await port.start(heard)
+        order = submit(0, "BUY", "0.40", "10")
+        await send(port, order)
+        await heard.until(order["order_id"], "ORDER_ACK")
+        (tracked,) = port.tracker.orders.values()
+        tracked.sent -= 7_200_000_000_000  # two hours ago
+        since: list[int] = []
+        real = reconcile.compare
+
+        async def spy(client, tracker, at):
+            since.append(at)
+            return await real(client, tracker, at)
+
+        monkeypatch.setattr(reconcile, "compare", spy)
+        port._heard_until = 0
+        for _ in range(2):
+            assert (await port.reconcile())["whole"]
+        assert since[0] == tracked.sent
+        assert since[1] > tracked.sent + 6_000_000_000_000
+        await port.stop()
+
+    asyncio.run(run())
 
 
 def test_an_order_that_turns_up_after_it_was_given_up_is_taken_back(venue):
