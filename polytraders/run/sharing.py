@@ -56,6 +56,8 @@ BASES = {
 }  # fmt: skip
 """Limit -> what of the account the kill switch holds it against."""
 PPM = 1_000_000
+ANY = 2**62
+"""No limit at all."""
 
 
 class Sharing:
@@ -71,7 +73,7 @@ class Sharing:
         self.heard: Shared | None = None
         """What the desk said last."""
         self.problem = ""
-        self._names = [info.condition_id for info in self.infos]
+        self._number = {info.condition_id: number for number, info in enumerate(self.infos)}
         self._categories = [category_of(info.slug) or "other" for info in self.infos]
         self._told: dict[str, int] = {}  # limit -> what the step was told last that it may use
         self._unknown = False  # the step was told that nothing is known
@@ -93,7 +95,7 @@ class Sharing:
         worst = held + np.maximum(positions["yes_buying"] - positions["no"], positions["no_buying"] - positions["yes"])
         net = positions["yes_cost"] - positions["no_cost"]
         raised = self._market_raised()
-        for number, name in enumerate(self._names):
+        for name, number in self._number.items():
             uses[name] = Use(
                 max(int(worst[number]), 0), self._allowed(name), raised, int(gross[number]), int(net[number]),
                 self._categories[number],
@@ -114,7 +116,7 @@ class Sharing:
             return self._parameter(place) if place is not None else 0
         if name == EXPOSURE:
             return max(int(state.account[0]["room"]) - 1, 0)
-        return max(int(state.positions["room"][self._names.index(name)]) - 1, 0)
+        return max(int(state.positions["room"][self._number[name]]) - 1, 0)
 
     def _parameter(self, place: Place) -> int:
         return int(self.launched.step.state.params["v"][place[0]][place[1]])
@@ -181,7 +183,7 @@ class Sharing:
             if name == EXPOSURE:
                 noted[name] = units.money_text(share)
                 continue
-            number = self._names.index(name)
+            number = self._number[name]
             rows.append({"kind": EventKind.SIGNAL, "market": number, "aux": int(Signal.ROOM), "size": share + 1})
             if len(noted) < NOTED:
                 noted[self.infos[number].slug] = units.money_text(share)
@@ -225,7 +227,8 @@ class Sharing:
         return told
 
     def _ceilings(self, heard: Shared) -> dict[Place, int]:
-        """The most that parameters may be now: what others lost and sent is off."""
+        """The most that parameters may be now, less what others lost and sent. All that ever have a ceiling are named:
+        what a former process of the run told its step is taken back too."""
         most: dict[Place, int] = {}
         if (place := self.changes.place(GOVERNOR, "orders_per_hour")) is not None and ORDERS in self._told:
             most[place] = self._told[ORDERS]
@@ -235,7 +238,7 @@ class Sharing:
             base = int(account[BASES[name]]) or int(account["deposits"])
             if place is None or base <= 0:
                 continue
-            value, left = self.changes.base(place), []
+            value, left = self.changes.base(place), [ANY]
             for layer, lost in enumerate(heard.lost):
                 others = getattr(lost, part)
                 if not others or name not in heard.loss_limits[layer]:
@@ -244,8 +247,7 @@ class Sharing:
                 whole = limit * (max(heard.bankroll, base) if layer else base)  # ppm x micro-pUSD
                 ppm = (whole - others * PPM) // base
                 left.append(ppm // FINE * FINE)
-            if left:
-                most[place] = min(left)
+            most[place] = min(left)
         return most
 
     # -- what people see, and the end

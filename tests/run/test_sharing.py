@@ -200,6 +200,24 @@ def test_what_another_run_lost_is_off_the_limits_of_this_one(tmp_path: Path):
     assert codes(tmp_path / "b") & {"RISK_DAILY_LOSS_BREACH", "RISK_DRAWDOWN_BREACH"}
 
 
+def test_what_a_former_process_took_off_is_put_back(tmp_path: Path):
+    desk = Desk(tmp_path, max_daily_loss_pct="0.5", max_drawdown_intraday_pct="1.5")
+    name = "risk.killswitch.daily_loss_pct"
+    one, bound = desk.launched("a")
+
+    async def first(a: Session, b: Session) -> None:
+        await b.holds(20)
+        b.market.books[0] = (4_700, 4_900)
+        await until(lambda: a.parameter(name) < 5_000, "what the other one lost is off")
+
+    desk.play(first, (one, bound), desk.launched("b"))
+
+    async def again(a: Session) -> None:
+        await until(lambda: a.parameter(name) == 5_000, "and there is no other one any more")
+
+    desk.play(again, (resume(tmp_path / "a"), bound))
+
+
 def test_while_another_run_is_silent_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     desk = Desk(tmp_path)
     for module in (sharing, shares):

@@ -18,6 +18,7 @@ from test_live_approvals import SETTINGS, Desk, breathing, by_http, running
 from test_run_control import house
 
 from polytraders.rows import EventKind, Signal
+from polytraders.run.compare import compare
 from polytraders.run.replay import replay
 from polytraders.store.desk import board, runs
 from polytraders.store.desk.shares import shares
@@ -64,6 +65,7 @@ def test_two_processes_of_one_portfolio_stay_within_its_limits(tmp_path: Path):
         rooms = []
         for folder in folders:
             assert replay(folder).parity == 1.0
+            assert compare(folder).as_dict()["unexplained"] == 0
             rows = read_log(folder).events()
             told = rows[(rows["kind"] == EventKind.SIGNAL) & (rows["aux"] == Signal.ROOM) & (rows["market"] < 0)]
             rooms.append(np.array(told["size"]) - 1)
