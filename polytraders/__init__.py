@@ -91,6 +91,7 @@ Modules:
 - `polytraders.run.replay`: Replay: derive every decision of a run again, from its log alone, and compare row for row.
 - `polytraders.run.scope`: A backtest in the scope of a cluster, as the cluster was on each day of the recording.
 - `polytraders.run.services`: The bots that measure at the line to the venue, fed with what the runner sees: answers, times, fills, prices of gas.
+- `polytraders.run.sharing`: A run among the others of its portfolio and tenant: what they leave it of the limits that hold over all of them.
 - `polytraders.run.snapshot`: Snapshots of a running step: the state's bytes, the runner's own books and the place in the log they belong to.
 - `polytraders.run.switches`: The desk's kill switches as rows of the step: how far each reaches in this run, and what still holds when one clears.
 - `polytraders.run.told`: What a run tells the desk of itself: money, positions, orders, limits, bots, markets and parts (`store.desk.board`).
@@ -103,6 +104,7 @@ Modules:
 - `polytraders.store.desk.overrides`: Overrides: one limit of one bot, changed by a person for a time. A run takes them up as EventKind.CONFIG rows.
 - `polytraders.store.desk.portfolio`: Who trades what for whom: tenants, portfolios, clusters, watchlists, and strategies bound to a portfolio at launch.
 - `polytraders.store.desk.schema`: The tables of the desk. `operator_actions` is the truth, append-only; `JOURNALED` tables follow from it.
+- `polytraders.store.desk.shares`: What the runs of a portfolio, and of its tenant, hold of the limits that are theirs together.
 - `polytraders.store.desk.switches`: Kill switches: who armed what, why, and who cleared it.
 - `polytraders.store.envelopes`: The envelope store: the receipts of runs, a projection of their logs that can be rebuilt at any time.
 - `polytraders.store.ids`: Names of intents, runs and envelopes: short, sortable where it matters, and the same on every rebuild.

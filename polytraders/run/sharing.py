@@ -86,18 +86,19 @@ class Sharing:
         state, runner = self.launched.step.state, self.runner
         account, positions = state.account[0], state.positions
         opens = not (runner.halted or runner.stopping)
-        uses = {EXPOSURE: Use(int(account["cost"] + account["reserved"]), self._allowed(EXPOSURE), self._raised())}
+        used, most = int(account["cost"] + account["reserved"]), self._own("max_exposure_pct", "max_notional_pusd")
+        uses = {EXPOSURE: Use(used, self._allowed(EXPOSURE), self._raised("max_exposure_pct"), most)}
         if (place := self.changes.place(GOVERNOR, "orders_per_hour")) is not None:
             used, base = int(account["sent"].sum()), self.changes.base(place)
-            uses[ORDERS] = Use(used, self._allowed(ORDERS), base if place in self.changes.overridden else 0)
+            uses[ORDERS] = Use(used, self._allowed(ORDERS), base if place in self.changes.overridden else 0, base)
         held = positions["yes_cost"] + positions["no_cost"]
         gross = held + positions["buy_reserved"]
         worst = held + np.maximum(positions["yes_buying"] - positions["no"], positions["no_buying"] - positions["yes"])
         net = positions["yes_cost"] - positions["no_cost"]
-        raised = self._market_raised()
+        raised, most = (each("max_position_pct", "max_market_pusd") for each in (self._raised, self._own))
         for name, number in self._number.items():
             uses[name] = Use(
-                max(int(worst[number]), 0), self._allowed(name), raised, int(gross[number]), int(net[number]),
+                max(int(worst[number]), 0), self._allowed(name), raised, most, int(gross[number]), int(net[number]),
                 self._categories[number],
             )  # fmt: skip
         return Standing(
@@ -107,6 +108,8 @@ class Sharing:
 
     def _allowed(self, name: str) -> int:
         """The most that the step may use by what it has heard, or will hear of what it was told (N1)."""
+        if not self._told and not self.launched.session.get("taken_over"):
+            return 0  # nothing is decided before the first row, and that one tells
         return max(self._told.get(name, 0), self._in_step(name))
 
     def _in_step(self, name: str) -> int:
@@ -121,19 +124,25 @@ class Sharing:
     def _parameter(self, place: Place) -> int:
         return int(self.launched.step.state.params["v"][place[0]][place[1]])
 
-    def _raised(self) -> int:
-        """The exposure limit as an override lifts it for this run, micro-pUSD; 0 = none does."""
-        place = self.changes.place(GUARD, "max_exposure_pct")
-        if place is None or place not in self.changes.overridden:
+    def _raised(self, *names: str) -> int:
+        """A limit of risk.portfolioguard as overrides lift it for this run, micro-pUSD; 0 = none does."""
+        places = [self.changes.place(GUARD, name) for name in names]
+        if not any(place in self.changes.overridden for place in places):
             return 0
-        return self.settings.portfolio.cash_micro * self.changes.base(place) // PPM
+        return self._least(self.settings.portfolio.cash_micro, *names)
 
-    def _market_raised(self) -> int:
-        places = [self.changes.place(GUARD, name) for name in ("max_position_pct", "max_market_pusd")]
-        if None in places or not any(place in self.changes.overridden for place in places):
-            return 0
-        share, amount = (self.changes.base(place) for place in places if place is not None)
-        return min(self.settings.portfolio.cash_micro * share // PPM, amount)
+    def _own(self, *names: str) -> int:
+        """What the run's own limits let it use, micro-pUSD; 0 = there is no risk.portfolioguard."""
+        return self._least(max(int(self.launched.step.state.account[0]["equity"]), 1), *names)
+
+    def _least(self, whole: int, *names: str) -> int:
+        """The least of a share of `whole` and amounts that are parameters of risk.portfolioguard."""
+        found = []
+        for name in names:
+            if (place := self.changes.place(GUARD, name)) is not None:
+                value = self.changes.base(place)
+                found.append(whole * value // PPM if name.endswith("_pct") else value)
+        return min(found, default=0)
 
     # -- what it hears
 

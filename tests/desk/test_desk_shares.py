@@ -146,6 +146,14 @@ def test_an_override_lifts_the_limit_for_its_run_and_no_other(desk: Any):
     assert got(desk, "b") == 0
 
 
+def test_nobody_gets_more_than_its_own_limits_let_it_use(desk: Any):
+    house(desk)
+    small = Standing("a", LIVE, "PORT-001", "s", {EXPOSURE: Use(0, 0, most=40 * MICRO)})
+    assert refresh(desk, small, NOW).shares[EXPOSURE] == 40 * MICRO
+    assert got(desk, "b") == 100, "half of it"
+    assert got(desk, "b", {EXPOSURE: (100, 100)}) == 150, "and what the other one cannot use"
+
+
 def test_a_limit_that_is_lowered_opens_nothing_more(desk: Any):
     house(desk)
     assert got(desk, "a", {EXPOSURE: (150, 200)}) == 200

@@ -52,12 +52,14 @@ class Use:
     """How one run stands to one limit.
 
     allowed: the most its step may use by anything it was told or will still hear; raised: the limit as an override
-    lifts it for this run, 0 = none does. gross, net (YES less NO, at cost) and category: of a market.
+    lifts it for this run, 0 = none does. most: what its own limits let it use at all, 0 = they do not say. gross, net
+    (YES less NO, at cost) and category: of a market.
     """
 
     used: int
     allowed: int = 0
     raised: int = 0
+    most: int = 0
     gross: int = 0
     net: int = 0
     category: str = ""
@@ -427,7 +429,7 @@ def _granted(
         limit = max(number, use.raised)
         shares.append(fair_share(limit, use.used, used, share, 1 + waiting, mine.opens))
         common.append(Common(layer, number, use.used + used))
-    return min(shares), tuple(common)
+    return min(*shares, use.most or min(shares)), tuple(common)
 
 
 def _figures(mine: Standing, tenant_id: str, state: str, now: int) -> dict[str, Any]:
