@@ -45,6 +45,7 @@ class Desk:
     def __init__(self, folder: Path, **limits: Any):
         self.folder, self.url = folder, f"sqlite:///{folder / 'desk.sqlite'}"
         self.desk = desks.open_desk(self.url)
+        self.ports: dict[str, FakePort] = {}
         house(self.desk, **limits)
 
     def launched(self, name: str, mode: str = "paper", markets: int = 1, **more: str) -> tuple[Launched, Any]:
@@ -67,7 +68,7 @@ class Desk:
             sessions, works = [], []
             for begun, bound in runs:
                 here = Market(*range(len(begun.step.infos)))
-                port = FakePort()
+                port = self.ports.setdefault(begun.run_id, FakePort())
                 made = runner(begun, port, feeds={"feed": here.feed})
                 told = Control(desks.open_desk(self.url), begun, bound.settings, bound)
                 told.begin()
@@ -120,7 +121,8 @@ async def trades(*sessions: Session, rounds: int = 40, most: int = 8) -> list[tu
         for one in sessions:
             bids = [key for key, (action, _) in one.port.book.items() if action["side"] == 0]
             if bids and exposure(one) < most * MICRO:
-                one.port.fill(bids[0], min(5 * SHARE, int(one.port.book[bids[0]][0]["size"])))
+                action, filled = one.port.book[bids[0]]
+                one.port.fill(bids[0], min(5 * SHARE, int(action["size"]) - filled))
         await asyncio.sleep(0.05)
         worst = sum(one.control.sharing.standing().uses[market(0).condition_id].used for one in sessions)
         seen.append((exposure(*sessions), worst))
@@ -279,6 +281,30 @@ def test_a_live_run_that_was_killed_counts_until_a_person_says_what_it_holds(
     desk.play(second, desk.launched("b", "live"))
     held = {row["name"]: row for row in shares.shares(desk.desk, markets=True)}
     assert held == {} or {row["state"] for row in held.values()} == {"ended"}
+
+
+def test_a_killed_run_that_goes_on_gives_the_others_their_part(tmp_path: Path):
+    desk = Desk(tmp_path, **(SMALL | {"max_position_pct": "1.5"}))
+    scope = portfolio.scope_of(None, [market(0).condition_id])
+    portfolio.launch(desk.desk, STRATEGY, PORTFOLIO, scope, ANN, "cli")
+    a, bound = desk.launched("a", "live")
+
+    async def first(a: Session) -> None:
+        await a.holds(5)
+
+    desk.play(first, (a, bound), killed=(0,))
+    (held,) = [row for row in shares.shares(desk.desk) if row["name"] == "exposure"]
+    assert (held["state"], held["share"]) == ("running", 15 * MICRO)
+
+    async def both(b: Session, again: Session) -> None:
+        assert b.state.account[0]["room"] <= 1, "nothing is left for it yet"
+        await until(lambda: b.state.account[0]["room"] > 2 * MICRO, "the other one gave back what it does not use")
+        await until(lambda: exposure(b) > 0, "and it is used")
+        seen = await trades(b, again)
+        assert max(whole for whole, _ in seen) <= 15 * MICRO
+
+    desk.play(both, desk.launched("b", "live"), (resume(tmp_path / "a"), bound))
+    assert rooms(tmp_path / "b")[0] == 0
 
 
 def test_one_that_goes_on_gets_what_the_others_left_it(tmp_path: Path):
