@@ -28,6 +28,7 @@ import numpy as np
 from polytraders import units
 from polytraders.bots import load_bot
 from polytraders.data.rules import category_of
+from polytraders.engine.state import MODE_ENFORCED
 from polytraders.rows import EventKind, Signal
 from polytraders.run.live import Runner, rows_of
 from polytraders.store.desk import shares
@@ -50,6 +51,7 @@ FINE = 100
 NOTED = 20
 """Markets of one exchange that the log's note names."""
 GOVERNOR, GUARD, KILLSWITCH = "risk.ratelimitgovernor", "risk.portfolioguard", "risk.killswitch"
+ALLOCATOR = "risk.capitalallocator"
 BASES = {
     "daily_loss_pct": "day_open", "drawdown_intraday_pct": "day_peak", "drawdown_weekly_pct": "week_peak",
     "drawdown_total_pct": "peak",
@@ -87,7 +89,8 @@ class Sharing:
         account, positions = state.account[0], state.positions
         opens = not (runner.halted or runner.stopping)
         used, most = int(account["cost"] + account["reserved"]), self._own("max_exposure_pct", "max_notional_pusd")
-        uses = {EXPOSURE: Use(used, self._allowed(EXPOSURE), self._raised("max_exposure_pct"), most)}
+        raised = self._raised("max_exposure_pct")
+        uses = {EXPOSURE: Use(used, self._allowed(EXPOSURE), raised, most, whole=self._capital())}
         if (place := self.changes.place(GOVERNOR, "orders_per_hour")) is not None:
             used, base = int(account["sent"].sum()), self.changes.base(place)
             uses[ORDERS] = Use(used, self._allowed(ORDERS), base if place in self.changes.overridden else 0, base)
@@ -134,6 +137,16 @@ class Sharing:
     def _own(self, *names: str) -> int:
         """What the run's own limits let it use, micro-pUSD; 0 = there is no risk.portfolioguard."""
         return self._least(max(int(self.launched.step.state.account[0]["equity"]), 1), *names)
+
+    def _capital(self) -> int:
+        """What risk.capitalallocator lets the whole portfolio tie up, micro-pUSD; 0 = it does not bind here."""
+        total, buffer = (
+            self.changes.place(ALLOCATOR, name) for name in ("portfolio_total_max_usd", "min_remaining_buffer_pct")
+        )
+        if total is None or buffer is None or self.launched.step.state.bots["mode"][total[0]] < MODE_ENFORCED:
+            return 0
+        most = self.changes.base(total)
+        return most - most * self.changes.base(buffer) // PPM
 
     def _least(self, whole: int, *names: str) -> int:
         """The least of a share of `whole` and amounts that are parameters of risk.portfolioguard."""

@@ -154,6 +154,19 @@ def test_nobody_gets_more_than_its_own_limits_let_it_use(desk: Any):
     assert got(desk, "b", {EXPOSURE: (100, 100)}) == 150, "and what the other one cannot use"
 
 
+def test_what_a_runs_settings_allow_the_portfolio_counts_what_all_of_it_uses(desk: Any):
+    house(desk)
+    assert got(desk, "a", {EXPOSURE: (60, 60)}) == 200
+    assert got(desk, "a", {EXPOSURE: (60, 60)}) == 200
+    capital = Standing("b", LIVE, "PORT-001", "s", {EXPOSURE: Use(0, 0, whole=100 * MICRO)})
+    said = refresh(desk, capital, NOW)
+    assert said.shares[EXPOSURE] == 0
+    got(desk, "a", {EXPOSURE: (60, 60)}, opens=False)
+    said = refresh(desk, capital, NOW)
+    assert said.shares[EXPOSURE] == 40 * MICRO, "a hundred less what the other one has"
+    assert [one.limit // MICRO for one in said.common[EXPOSURE]] == [200, 1_000]
+
+
 def test_a_limit_that_is_lowered_opens_nothing_more(desk: Any):
     house(desk)
     assert got(desk, "a", {EXPOSURE: (150, 200)}) == 200

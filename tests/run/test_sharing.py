@@ -159,6 +159,22 @@ def test_two_runs_of_a_portfolio_stay_within_its_limits_together(tmp_path: Path)
     assert shares.shares(desk.desk, markets=True) == [], "paper runs that ended hold nothing"
 
 
+def test_the_capital_of_the_portfolio_is_that_of_all_its_runs(tmp_path: Path):
+    desk = Desk(tmp_path)
+    shares_of = {"market_share_pct": "100", "cluster_share_pct": "100", "min_remaining_buffer_pct": "2"}
+    given = shares_of | {"portfolio_total_max_usd": "10"}
+    small = {f"risk.capitalallocator.{name}": value for name, value in given.items()}
+    seen: list[tuple[int, int]] = []
+
+    async def story(a: Session, b: Session) -> None:
+        await a.quoted()
+        seen.extend(await trades(a, b))
+
+    desk.play(story, desk.launched("a", **small), desk.launched("b", **small))
+    assert 5 * MICRO < max(whole for whole, _ in seen) <= 9.8 * MICRO
+    assert rooms(tmp_path / "a")[0] == 9_800_000
+
+
 def test_orders_of_an_hour_are_counted_over_all_runs(tmp_path: Path):
     desk = Desk(tmp_path, max_orders_per_hour=6)
     governed = {"risk.ratelimitgovernor.mode": "enforced"}

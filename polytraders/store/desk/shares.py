@@ -52,8 +52,8 @@ class Use:
     """How one run stands to one limit.
 
     allowed: the most its step may use by anything it was told or will still hear; raised: the limit as an override
-    lifts it for this run, 0 = none does. most: what its own limits let it use at all, 0 = they do not say. gross, net
-    (YES less NO, at cost) and category: of a market.
+    lifts it for this run, 0 = none does. most: what its own limits let it use at all, whole: what its settings let all
+    runs of its portfolio use; 0 = they do not say. gross, net (YES less NO, at cost) and category: of a market.
     """
 
     used: int
@@ -63,6 +63,7 @@ class Use:
     gross: int = 0
     net: int = 0
     category: str = ""
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,11 +435,13 @@ def _granted(
 ) -> tuple[int, tuple[Common, ...]]:
     """(what the run may use of a limit, the limit as its layers have it)."""
     shares, common = [], []
-    for layer, number in layers:
+    for layer, number in (*layers, *((("portfolio", use.whole),) if use.whole else ())):
         used, share, waiting = others.of(name, layer)
         limit = max(number, use.raised)
         shares.append(fair_share(limit, use.used, used, share, 1 + waiting, mine.opens))
         common.append(Common(layer, number, use.used + used))
+    if use.whole:
+        common.pop()  # no layer's
     return min(*shares, use.most or min(shares)), tuple(common)
 
 
