@@ -15,13 +15,16 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from polytraders import __version__, units
 from polytraders.api import metrics, views
 from polytraders.api.guard import PUBLIC, Guard
+from polytraders.api.reference import CSP, page
+from polytraders.api.specification import DONE, MISSING, NOT_DONE, Responses, describe, gives, route
 from polytraders.config import Settings
 from polytraders.contracts import MOST_OVERRIDE_S
 from polytraders.errors import DamageError, PolytradersError
@@ -115,40 +118,28 @@ class NewToken(Body):
     days: int = Field(90, ge=1, le=3_650)
 
 
-class Refusal(BaseModel):
-    """Why a request was not done."""
-
-    error: str
-    what: str
-    code: str = ""
-    message: str = ""
-    mend: str = ""
-
-
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal, "description": told}
-    for status, told in (
-        (401, "No token, or none in force."),
-        (403, "The token lacks the scope, or the call comes from another site."),
-        (422, "The request makes no sense."),
-        (429, "Too many calls."),
-    )
+STATUS = {
+    "as_of": "string", "runs": "array", "accounts": "object", "positions": "array", "exposure_pusd": "string",
+    "pending": "integer", "switches": "array", "down": "array", "closest": "array", "names": "object",
+    "health": "object",
+}  # fmt: skip
+"""Fields of the status, as JSON Schema names their types."""
+DAY = {
+    "day": "string", "as_of": "string", "intents": "object", "persons": "object", "refused": "object",
+    "ledger": "object", "switches": "object", "overrides_today": "integer", "runs": "array", "accounts": "object",
+}  # fmt: skip
+INTENT = {
+    "trade_intent_id": "string", "run_id": "string", "type": "string", "status": "string", "code": "string",
+    "document": "object", "figures": "object", "shown_hash": "string", "answers": "array",
+}  # fmt: skip
+TOKEN = {"token_id": "string", "owner": "string", "scopes": "array", "token": "string"}
+REVOKED = {"token_id": "string", "revoked": "boolean"}
+EVENTS: Responses = {
+    200: {"description": "A stream: id, event and data of each entry.", "content": {"text/event-stream": {}}}
 }
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "There is none of this id."}}
-_NOT_DONE: dict[int | str, dict[str, Any]] = {409: {"description": "Understood and refused: an Answer with its code."}}
-
-
-def _needs(scope: str) -> dict[str, Any]:
-    responses = {422: _REFUSALS[422], 429: _REFUSALS[429]} if scope == PUBLIC else dict(_REFUSALS)
-    security = {} if scope == PUBLIC else {"security": [{"bearer": []}]}
-    return {"openapi_extra": {"x-scope": scope, **security}, "responses": responses}
-
-
-def _route(scope: str, *more: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
-    options = _needs(scope)
-    for responses in more:
-        options["responses"] |= responses
-    return options
+TEXT: Responses = {200: {"description": "Gauges and counters in the text format of Prometheus."}}
+ALL = gives("All of them count.", answers="array")
+NOT_ALL: Responses = {409: gives("Not all count; each answer's code says why.", answers="array")[200]}
 
 
 class _Json(Response):
@@ -189,7 +180,7 @@ def create_app(
         title="Polytraders desk",
         version=__version__,
         description="Trade intents and their answers, kill switches, positions, receipts.",
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # its page loads scripts from elsewhere; ours is below
         redoc_url=None,
         default_response_class=_Json,
     )
@@ -203,7 +194,8 @@ def create_app(
     _answering(app, desk, settings)
     _stopping(app, desk, settings)
     _administering(app, desk)
-    _describe(app)
+    _reference(app)
+    describe(app)
     return app
 
 
@@ -223,28 +215,27 @@ def _handlers(app: FastAPI) -> None:
             {"error": "UsageError", "what": what, "code": "", "message": what, "mend": "see /openapi.json"}, 422
         )
 
-    @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> Response:
-        return JSONResponse(
-            {"error": "Refused", "what": error.detail, "code": "", "message": error.detail, "mend": ""},
-            error.status_code,
-            error.headers,
-        )
+    @app.exception_handler(StarletteHTTPException)
+    def http(_: Request, error: StarletteHTTPException) -> Response:
+        """Those of the framework too: no such route, a body that is no JSON (its 400 is our 422)."""
+        status = 422 if error.status_code == 400 else error.status_code
+        told = {"error": "Refused", "what": error.detail, "code": "", "message": error.detail, "mend": ""}
+        return JSONResponse(told, status, error.headers)
 
 
 def _looking(app: FastAPI, desk: Database) -> None:
-    @app.get("/health", **_needs(PUBLIC), tags=["desk"])
+    @app.get("/health", **route(PUBLIC, gives(status="string")), tags=["desk"])
     def health() -> dict[str, str]:
         """ok, degraded or halted; more only with a token (/status)."""
         return {"status": views.health_view(desk, time.time_ns())["status"]}
 
-    @app.get("/status", **_needs("read"), tags=["desk"])
+    @app.get("/status", **route("read", gives(**STATUS)), tags=["desk"])
     def status() -> dict[str, Any]:
         """Runs, accounts, positions and exposure, what waits, what is stopped, what is down."""
         now = time.time_ns()
         return views.status_view(desk, now) | {"health": views.health_view(desk, now)}
 
-    @app.get("/report", **_needs("read"), tags=["desk"])
+    @app.get("/report", **route("read", gives(**DAY)), tags=["desk"])
     def report(
         day: Annotated[str | None, Query(pattern="^20[0-9]{2}-[01][0-9]-[0-3][0-9]$", description="UTC day.")] = None,
     ) -> dict[str, Any]:
@@ -256,12 +247,12 @@ def _looking(app: FastAPI, desk: Database) -> None:
         except ValueError:
             raise HTTPException(422, f"{day} is no day") from None
 
-    @app.get("/metrics", **_needs("read"), tags=["desk"], response_class=PlainTextResponse)
+    @app.get("/metrics", **route("read", TEXT), tags=["desk"], response_class=PlainTextResponse)
     def scrape() -> Response:
         """For Prometheus."""
         return Response(metrics.exposition(desk, time.time_ns()), media_type=metrics.CONTENT_TYPE)
 
-    @app.get("/runs", **_needs("read"), tags=["desk"])
+    @app.get("/runs", **route("read", gives(runs="array")), tags=["desk"])
     def runs() -> dict[str, Any]:
         """Every run the desk knows, newest first."""
         return {"runs": store.runs(desk)}
@@ -271,38 +262,38 @@ def _looking(app: FastAPI, desk: Database) -> None:
             return {topic: store.board(desk, topic, run)}
 
         listing.__doc__ = told
-        app.get(path, **_needs("read"), tags=["desk"], name=topic)(listing)
+        app.get(path, **route("read", gives(**{topic: "array"})), tags=["desk"], name=topic)(listing)
 
     board("positions", "/positions", "What the runs hold, and how far each position is on its way to cash.")
     board("orders", "/orders", "Orders with p_hat, q_exec, net edge, fill probability and book hash.")
     board("markets", "/markets", "The markets the runs follow.")
 
-    @app.get("/limits", **_needs("read"), tags=["desk"])
+    @app.get("/limits", **route("read", gives(limits="array")), tags=["desk"])
     def limits(run: RunId = None) -> dict[str, Any]:
         """Limits by how much of each is used, the closest to its breach first."""
         return {"limits": store.utilisation(desk, run)}
 
-    @app.get("/portfolios", **_needs("read"), tags=["desk"])
+    @app.get("/portfolios", **route("read", gives("A list under the name of the kind.")), tags=["desk"])
     def portfolios(kind: Literal["tenant", "portfolio", "cluster", "watchlist"] = "portfolio") -> dict[str, Any]:
         """Tenants, portfolios, clusters or watchlists."""
         return {kind: portfolio.configs(desk, kind)}
 
-    @app.get("/shares", **_needs("read"), tags=["desk"])
+    @app.get("/shares", **route("read", gives(shares="array")), tags=["desk"])
     def shares(portfolio_id: PortfolioId = None) -> dict[str, Any]:
         """What each run uses of the limits that the runs of a portfolio and a tenant share, and what it may use."""
         return {"shares": runs_shares(desk, portfolio_id)}
 
-    @app.get("/launches", **_needs("read"), tags=["desk"])
+    @app.get("/launches", **route("read", gives(launches="array")), tags=["desk"])
     def launches(running: bool = True) -> dict[str, Any]:
         """Strategies bound to a portfolio, with the markets of their scope."""
         return {"launches": portfolio.launches(desk, running=running)}
 
-    @app.get("/actions", **_needs("read"), tags=["desk"])
+    @app.get("/actions", **route("read", gives(actions="array")), tags=["desk"])
     def actions(after: Sequence = 0, limit: Limit = 100) -> dict[str, Any]:
         """The mailbox, oldest first."""
         return {"actions": [action.as_dict() for action in store.since(desk, after, limit=limit)]}
 
-    @app.get("/events", **_needs("read"), tags=["desk"], response_class=StreamingResponse)
+    @app.get("/events", **route("read", EVENTS), tags=["desk"], response_class=StreamingResponse)
     def events(
         request: Request,
         after: Annotated[int | None, Query(ge=0, lt=2**62, description="From here on; default: from now.")] = None,
@@ -336,7 +327,7 @@ async def _stream(desk: Database, request: Request, after: int | None, for_s: in
 
 
 def _receipts(app: FastAPI, desk: Database) -> None:
-    @app.get("/decisions", **_route("read", _MISSING), tags=["receipts"])
+    @app.get("/decisions", **route("read", gives(run_id="string", decisions="array"), MISSING), tags=["receipts"])
     def decisions(
         run: Annotated[str, Query(pattern=r"^[0-9A-Za-z._:-]{1,128}$", description="Run id, or latest.")] = "latest",
         limit: Limit = 100,
@@ -374,7 +365,7 @@ def _receipts(app: FastAPI, desk: Database) -> None:
             )
         return {"run_id": folder.name, "decisions": told}
 
-    @app.get("/trace/{ref}", **_route("read", _MISSING), tags=["receipts"])
+    @app.get("/trace/{ref}", **route("read", gives(run_id="string"), MISSING), tags=["receipts"])
     def trace(
         ref: Annotated[str, Path(pattern="^(oi|cor|ti)_[0-9A-Za-z]{12,40}$", description="oi_, cor_ or ti_ id.")],
     ) -> dict[str, Any]:
@@ -405,7 +396,7 @@ def _run_folder(ref: str) -> Any:
 
 
 def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
-    @app.get("/intents", **_needs("read"), tags=["intents"])
+    @app.get("/intents", **route("read", gives(intents="array")), tags=["intents"])
     def listing(
         status: Annotated[list[Literal[STATUSES]] | None, Query(description="None = all.")] = None,
         run: RunId = None,
@@ -415,14 +406,18 @@ def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
         store.expire(desk)
         return {"intents": store.intents(desk, tuple(status or ()), run_id=run, limit=limit)}
 
-    @app.get("/intents/{id}", **_route("read", _MISSING), tags=["intents"])
+    @app.get("/intents/{id}", **route("read", gives(**INTENT), MISSING), tags=["intents"])
     def one(id: IntentId) -> dict[str, Any]:
         """One trade intent: order, reason, edge, risk checks, answers."""
         store.expire(desk)
         with _missing():
             return store.intent(desk, id)
 
-    @app.post("/intents/approve", **_route("approve", _MISSING, _NOT_DONE), tags=["intents"])
+    @app.post(
+        "/intents/approve",
+        **route("approve", gives("All of them count.", answers="array"), MISSING, NOT_ALL),
+        tags=["intents"],
+    )
     def approve_several(body: ApproveMany, request: Request) -> Response:
         """Approve several, each judged by itself, in one transaction. 409 = not all count; each answer's code says
         why. An id that does not exist refuses all of them."""
@@ -435,7 +430,7 @@ def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
         told = {"answers": [answer.as_dict() for answer in answers]}
         return _Json(told, 200 if all(answer.ok for answer in answers) else 409)
 
-    @app.post("/intents/{id}/approve", **_route("approve", _MISSING, _NOT_DONE), tags=["intents"])
+    @app.post("/intents/{id}/approve", **route("approve", DONE, MISSING, NOT_DONE), tags=["intents"])
     def approve(id: IntentId, request: Request, body: Approve | None = None) -> Response:
         """Approve it. 409 = it does not count; the code says why."""
         sent, caller = body or Approve(), request.state.caller
@@ -445,7 +440,7 @@ def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
             )
         return _answer(answer)
 
-    @app.post("/intents/{id}/reject", **_route("approve", _MISSING, _NOT_DONE), tags=["intents"])
+    @app.post("/intents/{id}/reject", **route("approve", DONE, MISSING, NOT_DONE), tags=["intents"])
     def reject(id: IntentId, request: Request, body: Reject | None = None) -> Response:
         """Reject it. One person is enough."""
         sent, caller = body or Reject(), request.state.caller
@@ -454,30 +449,30 @@ def _answering(app: FastAPI, desk: Database, settings: Settings) -> None:
 
 
 def _stopping(app: FastAPI, desk: Database, settings: Settings) -> None:
-    @app.get("/switches", **_needs("read"), tags=["risk"])
+    @app.get("/switches", **route("read", gives(switches="array")), tags=["risk"])
     def listing(armed: bool = False) -> dict[str, Any]:
         """Kill switches that were ever armed."""
         return {"switches": store.switches(desk, armed=armed)}
 
-    @app.post("/switches", **_route("risk", _NOT_DONE), tags=["risk"])
+    @app.post("/switches", **route("risk", DONE, NOT_DONE), tags=["risk"])
     def arm(body: Arm, request: Request) -> Response:
         """Arm a kill switch."""
         caller = request.state.caller
         return _answer(store.arm(desk, body.scope, body.target, caller.actor, "http", body.reason))
 
-    @app.post("/switches/{id}/clear", **_route("risk", _MISSING, _NOT_DONE), tags=["risk"])
+    @app.post("/switches/{id}/clear", **route("risk", DONE, MISSING, NOT_DONE), tags=["risk"])
     def clear(id: SwitchId, body: Reason, request: Request) -> Response:
         """Clear a kill switch; the global one when a second person asks too."""
         with _missing():
             return _answer(store.clear(desk, id, request.state.caller.actor, "http", body.reason))
 
-    @app.get("/overrides", **_needs("read"), tags=["risk"])
+    @app.get("/overrides", **route("read", gives(overrides="array")), tags=["risk"])
     def overrides(active: bool = True) -> dict[str, Any]:
         """Limits that were changed for a time."""
         store.expire_overrides(desk)
         return {"overrides": store.overrides(desk, active=active)}
 
-    @app.post("/overrides", **_route("risk", _NOT_DONE), tags=["risk"])
+    @app.post("/overrides", **route("risk", DONE, NOT_DONE), tags=["risk"])
     def grant(body: Grant, request: Request) -> Response:
         """Change one limit for a time. Refused while a kill switch is on."""
         return _answer(
@@ -488,7 +483,7 @@ def _stopping(app: FastAPI, desk: Database, settings: Settings) -> None:
             )
         )  # fmt: skip
 
-    @app.post("/overrides/{id}/end", **_route("risk", _MISSING, _NOT_DONE), tags=["risk"])
+    @app.post("/overrides/{id}/end", **route("risk", DONE, MISSING, NOT_DONE), tags=["risk"])
     def end(id: Annotated[str, Path(pattern="^OVR-[0-9]{3,20}$")], body: Reason, request: Request) -> Response:
         """End an override before its time."""
         with _missing():
@@ -496,19 +491,25 @@ def _stopping(app: FastAPI, desk: Database, settings: Settings) -> None:
 
 
 def _administering(app: FastAPI, desk: Database) -> None:
-    @app.get("/tokens", **_needs("admin"), tags=["admin"])
+    @app.get("/tokens", **route("admin", gives(tokens="array")), tags=["admin"])
     def tokens() -> dict[str, Any]:
         """Every token that was made, without what opens anything."""
         return {"tokens": access.tokens(desk)}
 
-    @app.post("/tokens", **_needs("admin"), tags=["admin"])
+    @app.post(
+        "/tokens",
+        **route("admin", gives(token_id="string", owner="string", scopes="array", token="string")),
+        tags=["admin"],
+    )
     def create(body: NewToken, request: Request) -> dict[str, Any]:
         """Make a token. It is told this once."""
         actor = request.state.caller.actor
         token_id, token = access.create_token(desk, body.owner, body.scopes, actor, days=body.days, channel="http")
         return {"token_id": token_id, "owner": body.owner, "scopes": body.scopes, "token": token}
 
-    @app.post("/tokens/{id}/revoke", **_route("admin", _MISSING), tags=["admin"])
+    @app.post(
+        "/tokens/{id}/revoke", **route("admin", gives(token_id="string", revoked="boolean"), MISSING), tags=["admin"]
+    )
     def revoke(id: Annotated[str, Path(pattern="^[0-9a-f]{10}$")], request: Request) -> dict[str, Any]:
         """Revoke a token at once."""
         with _missing():
@@ -517,31 +518,20 @@ def _administering(app: FastAPI, desk: Database) -> None:
                 "revoked": access.revoke_token(desk, id, request.state.caller.actor, channel="http"),
             }
 
-    @app.get("/calls", **_needs("admin"), tags=["admin"])
+    @app.get("/calls", **route("admin", gives(calls="array")), tags=["admin"])
     def calls(limit: Limit = 100) -> dict[str, Any]:
         """The last calls of this interface."""
         return {"calls": access.calls(desk, limit)}
 
-    @app.get("/db/check", **_needs("admin"), tags=["admin"])
+    @app.get("/db/check", **route("admin", gives(ok="boolean", faults="array")), tags=["admin"])
     def check() -> dict[str, Any]:
         """Is the desk's database what was written?"""
         faults = store.check(desk)
         return {"ok": not faults, "faults": [fault.as_dict() for fault in faults]}
 
 
-def _describe(app: FastAPI) -> None:
-    """Say in the specification how a caller shows who they are; and let the specification itself be read by anyone."""
-    for route in app.routes:
-        if getattr(route, "path", "") == "/openapi.json":
-            route.openapi_extra = {"x-scope": PUBLIC}  # type: ignore[attr-defined]
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        fresh = app.openapi_schema is None
-        told = made()
-        if fresh:
-            schemes = told.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes["bearer"] = {"type": "http", "scheme": "bearer", "description": "polytraders tokens create"}
-        return told
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def _reference(app: FastAPI) -> None:
+    @app.get("/docs", **route(PUBLIC), tags=["desk"], response_class=HTMLResponse, include_in_schema=False)
+    def reference() -> Response:
+        """This interface for people: every route, its scope, what is sent and what comes back."""
+        return HTMLResponse(page(app.openapi()), headers={"content-security-policy": CSP})

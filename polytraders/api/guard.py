@@ -76,10 +76,11 @@ class Guard:
             if message["type"] == "http.response.start":
                 done["status"] = message["status"]
                 kept = [(name, value) for name, value in message["headers"] if name.lower() != b"server"]
-                message["headers"] = [
-                    *kept, (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
-                    (b"content-security-policy", b"default-src 'none'"),
-                ]  # fmt: skip
+                own = {b"cache-control": b"no-store", b"x-content-type-options": b"nosniff",
+                       b"content-security-policy": b"default-src 'none'"}  # fmt: skip
+                own |= {name.lower(): value for name, value in kept if name.lower() == b"content-security-policy"}
+                message["headers"] = [(name, value) for name, value in kept if name.lower() not in own]
+                message["headers"] += own.items()
                 try:
                     await run_in_threadpool(self._record, scope, caller, done)
                 except PolytradersError as error:  # what was done stands in operator_actions; the answer still goes out

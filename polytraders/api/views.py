@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -13,25 +14,45 @@ from polytraders.store.sql import Database
 Lines = list[tuple[str, str]]
 CLOSEST = 5
 """How many limits the status names."""
+OVER = ("stopped", "failed")
+"""States in which a run has its end."""
+OUTLIVES = ("account", "positions", "orders")
+"""Topics of a live run that stay true when it has ended: the money is at the venue."""
+ACCOUNT_FIRST = ("equity", "pnl_day", "pnl")
+ACCOUNT_WORDS = {
+    "pnl_day": "profit today", "pnl": "profit in all", "reserved": "behind orders", "unsettled": "not settled",
+    "marked": "positions", "receivable": "owed to us", "deposits": "put in", "fees": "fees paid",
+}  # fmt: skip
+"""The account's fields in words, and which come first."""
+FIGURES = (
+    ("p_hat", "p̂ {}"),
+    ("q_exec", "q_exec {} pUSD"),
+    ("net_edge_bps", "net edge {} bps"),
+    ("p_fill", "P(fill) {}"),
+)
+"""What an order is judged on (`run.told`), in words."""
+
+BINDS = ("enforced", "quarantine")
+"""Modes in which a vote counts."""
 
 
 def status_view(desk: Database, now: int) -> dict[str, Any]:
     """The desk at a glance: runs, accounts, exposure, what waits, what is stopped, what is down, closest limits."""
     expire(desk, now)
-    positions = board(desk, "positions")
-    hidden = ("run_id", "name", "seen_ns")
+    all_runs, positions = runs(desk, now), said(desk, "positions", now)
+    hidden = ("run_id", "name", "seen_ns", "mode", "stands")
     return {
         "as_of": units.iso_utc(now),
-        "runs": runs(desk, now),
+        "runs": all_runs,
         "accounts": {
-            row["run_id"]: {k: v for k, v in row.items() if k not in hidden} for row in board(desk, "account")
+            row["run_id"]: {k: v for k, v in row.items() if k not in hidden} for row in said(desk, "account", now)
         },
         "positions": positions,
         "exposure_pusd": units.money_text(sum(units.money_micro(str(p.get("value_pusd", "0"))) for p in positions)),
         "pending": len(intents(desk, limit=100_000)),
         "switches": switches(desk, armed=True),
-        "down": [row for row in board(desk, "health") if not row.get("up")],
-        "closest": utilisation(desk)[:CLOSEST],
+        "down": [row for row in said(desk, "health", now) if not row.get("up")],
+        "closest": limits_view(desk, now)[:CLOSEST],
         "names": market_names(desk),
     }
 
@@ -39,12 +60,39 @@ def status_view(desk: Database, now: int) -> dict[str, Any]:
 def health_view(desk: Database, now: int) -> dict[str, Any]:
     """Is somebody there? `status`: ok, degraded (a part is down, a run is silent), halted (a switch is on)."""
     all_runs = runs(desk, now)
-    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in ("stopped", "failed")]
+    silent = [r["run_id"] for r in all_runs if not r["alive"] and r["state"] not in OVER]
     failed = [r["run_id"] for r in all_runs if r["state"] == "failed"]
-    down = [f"{row['run_id']} {row['name']}" for row in board(desk, "health") if not row.get("up")]
+    down = [f"{row['run_id']} {row['name']}" for row in said(desk, "health", now) if not row.get("up")]
     armed = [one["switch_id"] for one in switches(desk, armed=True)]
     state = "halted" if armed else "degraded" if silent or failed or down else "ok"
     return {"status": state, "silent": silent, "failed": failed, "down": down, "armed": armed}
+
+
+def said(desk: Database, topic: str, now: int) -> list[dict[str, Any]]:
+    """What runs published under a topic (`store.desk.board`), each row with its run's `mode` and how it `stands`.
+
+    stands: empty while the run is heard of; else `silent` (its numbers are those of then), `stopped` or `failed`.
+    Of a run that has its end nothing is left but OUTLIVES, and that of live runs only: simulated money ends with it.
+    """
+    return list(_standing(board(desk, topic), runs(desk, now), topic))
+
+
+def limits_view(desk: Database, now: int) -> list[dict[str, Any]]:
+    """`store.desk.utilisation` of the runs that have not ended, as `said`."""
+    return list(_standing(utilisation(desk), runs(desk, now), "limits"))
+
+
+def _standing(
+    rows: Iterable[dict[str, Any]], all_runs: Iterable[Mapping[str, Any]], topic: str
+) -> Iterable[dict[str, Any]]:
+    known = {run["run_id"]: run for run in all_runs}
+    for row in rows:
+        run = known.get(row["run_id"], {"mode": "", "state": "", "alive": True})
+        over = run["state"] in OVER
+        if over and not (topic in OUTLIVES and run["mode"] == "live"):
+            continue
+        stands = run["state"] if over else "" if run["alive"] else "silent"
+        yield row | {"mode": row.get("mode") or run["mode"], "stands": stands}
 
 
 def market_names(desk: Database) -> dict[str, str]:
@@ -53,13 +101,76 @@ def market_names(desk: Database) -> dict[str, str]:
     return {market: str(name) for market, name in named.items() if name}
 
 
+def account_words(account: Mapping[str, Any]) -> str:
+    """An account in one line, without what is nothing: `equity 1000.16, profit today 0.16, ... pUSD`."""
+
+    def place(name: str) -> tuple[int, str]:
+        return (ACCOUNT_FIRST.index(name) if name in ACCOUNT_FIRST else len(ACCOUNT_FIRST), name)
+
+    told = [
+        f"{ACCOUNT_WORDS.get(name, name)} {account[name]}"
+        for name in sorted(account, key=place) if account[name] is not None and _number(account[name]) != 0
+    ]  # fmt: skip
+    return f"{', '.join(told)} pUSD" if told else "nothing in its account"
+
+
+def _number(value: Any) -> Decimal | None:
+    try:
+        return Decimal(str(value))
+    except ArithmeticError:
+        return None
+
+
+def lasting(ns: int) -> str:
+    """A length of time in its largest unit: 45 s, 8 min, 3 h, 2 d."""
+    seconds = max(ns, 0) // units.NS_PER_S
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def clock_text(iso: Any) -> str:
+    """A time of a document as people read it: 2026-06-01 12:00:00Z."""
+    return f"{str(iso)[:19].replace('T', ' ')}Z"
+
+
+def switch_words(one: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> tuple[str, str]:
+    """(what is stopped, who stopped and cleared it and when) of a kill switch. names: of markets."""
+    target = one["target"] or ""
+    what = f"{one['scope']} {names.get(target, target)}".strip()
+    by = f"by {one['armed_by']['id']}" if one["trigger"] == "manual" else str(one["trigger"]).replace("_", " ")
+    told = f"{by}, {clock_text(one['armed_at'])}"
+    if one["firings"] > 1:
+        told += f", {one['firings']} times in all"
+    if one["state"] != "armed":
+        who = " and ".join(actor["id"] for actor in one["cleared_by"])
+        told += f"; cleared by {who}, {clock_text(one['cleared_at'])}"
+        told += f": {one['clear_reason']}" if one.get("clear_reason") else ""
+    elif one.get("asked_to_clear"):
+        told += f"; {', '.join(a['id'] for a in one['asked_to_clear'])} asked to clear it, a second person has to"
+    return what, told
+
+
+def override_words(one: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> tuple[str, str]:
+    """(what is changed from what to what and where, how it stands and by whom) of an override. names: of markets."""
+    unit = {"flag": "", "count": ""}.get(one["after"]["unit"], f" {one['after']['unit']}")
+    what = f"{one['bot_id']}.{one['after']['name']}: {one['after']['value']}{unit}, was {one['before']['value']}{unit}"
+    market = one.get("condition_id")
+    reach = [one.get("portfolio_id"), one.get("strategy_id"), names.get(str(market), market)]
+    where = ", ".join(str(name) for name in reach if name)
+    end = {"active": "until"}.get(one["state"], f"{one['state']}, would have held until")
+    return what + (f" (in {where} only)" if where else ""), (
+        f"{end} {clock_text(one['expires_at'])}, by {one['requested_by']['id']}"
+    )
+
+
 def intent_lines(one: dict[str, Any], now: int, names: Mapping[str, str] = MappingProxyType({})) -> Lines:
-    """A trade intent in words, line by line: what a person reads before they answer. names: of markets."""
+    """A trade intent in words, line by line: first what a person decides on, then what it is called. names: of
+    markets."""
     document, figures = one["document"], one["figures"]
     order = document["intent"]
-    lines = [("Intent", one["trade_intent_id"]), ("Type", one["type"]), ("Status", f"{one['status']} ({one['code']})")]
-    lines += [("Question", names[one["condition_id"]])] if one["condition_id"] in names else []
-    lines += [("Market", one["condition_id"]), ("Run", one["run_id"]), ("Portfolio", one["portfolio_id"])]
+    lines = [("Question", names[one["condition_id"]])] if one["condition_id"] in names else []
     if order:
         rest = ", post only" if order["post_only"] else ""
         lines.append(("Order", f"{order['side']} {order['outcome']} {order['order_type']}{rest}"))
@@ -73,22 +184,43 @@ def intent_lines(one: dict[str, Any], now: int, names: Mapping[str, str] = Mappi
         sign = "" if document["edge_bps"].startswith("-") else "+"
         models = f"model {document['model_price']}, market {document['market_price']}"
         lines.append(("Edge", f"{sign}{document['edge_bps']} bps ({models})"))
-    if figures:
-        lines.append(("Figures", ", ".join(f"{name} {value}" for name, value in figures.items())))
+    if told := [words.format(figures[name]) for name, words in FIGURES if figures.get(name) is not None]:
+        lines.append(("Figures", ", ".join(told)))
     lines.append(("Reason", f"{document['reasoning']} ({document['reason_code']})"))
     if document["trigger"]:
-        lines.append(("Proposed by", document["trigger"]))
-    checks = ", ".join(f"{v['bot_id']} {v['decision']}" for v in document["votes"])
-    lines.append(("Risk checks", f"all passed: {checks}" if checks else "none"))
+        lines.append(("Proposed by", str(document["trigger"]).replace("_", " ")))
+    lines.append(("Risk checks", _checks(document["votes"])))
     lines.append(("Approvals", f"{one['given']} of {one['needed']}"))
-    lines += [
-        ("", f"{a['decision']} by {a['actor']['id']} ({a['channel']}), {a['ts'][:19]}Z {a['comment'] or ''}".rstrip())
-        for a in one.get("answers", ())
-    ]
-    lines.append(("Created", units.iso_utc(one["created_ns"])[:19] + "Z"))
-    lines.append(("Expires", units.iso_utc(one["expires_ns"])[:19] + "Z"))
+    for a in one.get("answers", ()):
+        said_so = f"{a['decision']} by {a['actor']['id']} ({a['channel']}), {clock_text(a['ts'])} {a['comment'] or ''}"
+        lines.append(("", said_so.rstrip()))
     if one["status"] == "PENDING":
         lines.append(("Time left", f"{max(0, (one['expires_ns'] - now) // units.NS_PER_S)} s"))
-    lines.append(("Book", str(document["book_hash"] or "—")))
-    lines.append(("Hash", one["shown_hash"]))
+    lines += [
+        ("Status", f"{one['status']} ({one['code']})"),
+        ("Type", str(one["type"]).replace("_", " ").lower()),
+        ("Created", clock_text(units.iso_utc(one["created_ns"]))),
+        ("Expires", clock_text(units.iso_utc(one["expires_ns"]))),
+        ("Portfolio", one["portfolio_id"]),
+        ("Run", one["run_id"]),
+        ("Intent", one["trade_intent_id"]),
+        ("Market", one["condition_id"]),
+        ("Book", str(document["book_hash"] or "—")),
+        ("Hash", one["shown_hash"]),
+    ]
     return lines
+
+
+def _checks(votes: Iterable[Mapping[str, Any]]) -> str:
+    """The votes on an order: how many approve, and each one that says something else, with its code."""
+    every = list(votes)
+    if not every:
+        return "none"
+    good = [v["bot_id"].removeprefix("risk.") for v in every if v["decision"] == "APPROVE"]
+    others = [
+        f"{v['bot_id']} {v['decision']} {v['reason_code']}" + ("" if v["mode"] in BINDS else " (binds nothing)")
+        for v in every if v["decision"] != "APPROVE"
+    ]  # fmt: skip
+    if not others:
+        return f"all {len(every)} approve: {', '.join(good)}"
+    return "; ".join(others) + (f"; {len(good)} of {len(every)} approve: {', '.join(good)}" if good else "")

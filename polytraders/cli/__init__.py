@@ -17,9 +17,11 @@ from polytraders.cli import (
     calibrate,
     chain,
     data,
-    desk,
+    database,
     doctor,
+    intents,
     live,
+    portfolios,
     record,
     report,
     research,
@@ -27,6 +29,9 @@ from polytraders.cli import (
     runs,
     serve,
     sharing,
+    status,
+    switches,
+    tokens,
     venue,
 )
 from polytraders.errors import PolytradersError
@@ -51,19 +56,19 @@ app.command("calibrate", rich_help_panel="Research")(calibrate.calibrate)
 app.command("verify", rich_help_panel="Receipts")(run_log.verify)
 app.command("trace", rich_help_panel="Receipts")(run_log.trace)
 app.command("report", rich_help_panel="Receipts")(report.report)
-app.command("status", rich_help_panel="Desk")(desk.status)
-app.command("universe", rich_help_panel="Desk")(desk.universe)
-app.add_typer(desk.intents_app, name="intents", rich_help_panel="Desk")
-app.add_typer(desk.switches_app, name="kill-switches", rich_help_panel="Desk")
-app.add_typer(desk.override_app, name="override", rich_help_panel="Desk")
+app.command("status", rich_help_panel="Desk")(status.status)
+app.command("universe", rich_help_panel="Desk")(status.universe)
+app.add_typer(intents.intents_app, name="intents", rich_help_panel="Desk")
+app.add_typer(switches.switches_app, name="kill-switches", rich_help_panel="Desk")
+app.add_typer(switches.override_app, name="override", rich_help_panel="Desk")
 app.command("api", rich_help_panel="Desk")(serve.api)
 app.command("alerts", rich_help_panel="Desk")(alerts.alerts)
 app.command("console", rich_help_panel="Desk")(serve.console)
-app.add_typer(desk.db_app, name="db", rich_help_panel="Desk")
-sharing.attach(desk.portfolios_app)
-app.add_typer(desk.portfolios_app, name="portfolios", rich_help_panel="Desk")
-app.add_typer(desk.launches_app, name="launches", rich_help_panel="Desk")
-app.add_typer(desk.tokens_app, name="tokens", rich_help_panel="Desk")
+app.add_typer(database.db_app, name="db", rich_help_panel="Desk")
+sharing.attach(portfolios.portfolios_app)
+app.add_typer(portfolios.portfolios_app, name="portfolios", rich_help_panel="Desk")
+app.add_typer(portfolios.launches_app, name="launches", rich_help_panel="Desk")
+app.add_typer(tokens.tokens_app, name="tokens", rich_help_panel="Desk")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("record", rich_help_panel="Data")(record.record)
 app.add_typer(venue.app, name="venue", rich_help_panel="Venue")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from polytraders.cli.operator import Url, desk_of
-from polytraders.cli.output import Json, print_json
+from polytraders.cli.output import Json, print_json, show, under
 
 
 def report(
@@ -63,22 +64,29 @@ def _daily(day: str | None, database: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
-    from rich.console import Console
+    show(*_day_lines(told))
 
-    console, intents = Console(highlight=False, markup=False), told["intents"]
-    console.print(f"{told['day']}, as of {told['as_of'][:19]}Z")
+
+def _day_lines(told: dict[str, Any]) -> Iterator[Any]:
+    from polytraders.api.views import account_words, clock_text
+
+    intents, switches = told["intents"], told["switches"]
+    yield f"{told['day']}, as of {clock_text(told['as_of'])}"
     ends = ", ".join(f"{count} {status.lower()}" for status, count in intents["by_status"].items())
-    console.print(f"trade intents: {intents['proposed']}" + (f" ({ends})" if ends else ""))
-    console.print(f"carried out: {intents['executed_pusd']} pUSD; median wait {intents['median_wait_s'] or '—'} s")
+    yield under(f"trade intents: {intents['proposed']}" + (f" ({ends})" if ends else ""), 0)
+    wait = f"; an answer took {intents['median_wait_s']} s (median)" if intents["median_wait_s"] else ""
+    yield f"carried out: {intents['executed_pusd']} pUSD{wait}"
     for title, counts in (("acts of", told["persons"]), ("refused", told["refused"])):
         for name, count in counts.items():
-            console.print(f"{title} {name}: {count}")
-    console.print(
-        f"kill switches armed: {told['switches']['armed_today']}, on now: {len(told['switches']['armed_now'])}"
-    )
-    console.print(f"overrides: {told['overrides_today']}")
-    console.print(f"ledger: {told['ledger']['what']} ({told['ledger']['code']})")
+            yield f"{title} {name}: {count}"
+    yield f"kill switches armed: {switches['armed_today']}, on now: {len(switches['armed_now'])}"
+    yield f"overrides: {told['overrides_today']}"
+    yield under(f"ledger: {told['ledger']['what']} ({told['ledger']['code']})", 0)
     for run in told["runs"]:
-        account = told["accounts"].get(run["run_id"], {})
-        numbers = ", ".join(f"{name} {value}" for name, value in account.items())
-        console.print(f"{run['run_id']} {run['mode']} {run['state']}: {numbers or 'no account told'}", soft_wrap=True)
+        silent = "" if run["alive"] or run["state"] in ("stopped", "failed") else ", SILENT"
+        heard = "" if run["alive"] else f" since {clock_text(run['heard_at'])}"
+        yield under(f"{run['run_id']}  {run['mode']}  {run['strategy_id']}  {run['portfolio_id']}", 0)
+        account = told["accounts"].get(run["run_id"])
+        yield under(f"{run['state']}{silent}{heard}: {account_words(account) if account else 'no account told'}")
+    if not told["runs"]:
+        yield "no run was heard of on this day"

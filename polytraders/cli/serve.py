@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from polytraders.cli.operator import Url, desk_of
 
+FIRST_PAGE = "approvals"
+PAGES_FROM = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+)
+"""What the console's pages may load: what comes from this process. The template asks for style sheets of a public
+server, and a page with an approve button runs nobody else's code."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -81,6 +88,7 @@ def console(
     from polytraders.errors import UsageError
 
     try:
+        from tornado.web import RedirectHandler
         from traitlets.config import Config
         from voila.app import Voila
     except ImportError as error:
@@ -93,8 +101,16 @@ def console(
     config.Voila.token = secrets.token_urlsafe(24)  # in no command line: `ps` would show it
     config.VoilaConfiguration.strip_sources = True
     config.VoilaConfiguration.show_tracebacks = False
-    config.VoilaConfiguration.classic_tree = True
-    app = Voila.instance(config=config)
+    config.Voila.tornado_settings = {"headers": {"Content-Security-Policy": PAGES_FROM}}
+
+    class Console(Voila):
+        """Voila that begins with the first page instead of a list of files."""
+
+        def init_handlers(self) -> list[Any]:
+            first = {"url": f"/voila/render/{FIRST_PAGE}.ipynb", "permanent": False}
+            return [(r"/", RedirectHandler, first), *super().init_handlers()]
+
+    app = Console.instance(config=config)
     port = port or _free_port()
     arguments = [str(pages_folder()), f"--port={port}", "--Voila.ip=127.0.0.1"]
     app.initialize(arguments if open_ else [*arguments, "--no-browser"])

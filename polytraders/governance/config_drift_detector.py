@@ -242,7 +242,7 @@ def check(given: Inputs, limits, now: int) -> Conclusion:
     left = [one for one in drifts if not one["explained"]]
     payload = {"drifts": drifts, "compared": len(given.fields)}
     if left:
-        shown = ", ".join(f"{d['bot_id']}.{d['field']} {d['running']} for {d['committed']}" for d in left[:5])
+        shown = ", ".join(f"{d['bot_id']}.{d['field']} {d['running'] or 'nothing'} for {d['committed'] or 'nothing'}" for d in left[:5])
         code, what = "GOV_CONFIG_DRIFT_DETECTED", f"{len(left)} fields: {shown}"
     elif drifts:
         code, what = "GOV_CONFIG_DRIFT_ACK", ", ".join(f"{d['bot_id']}.{d['field']} by {d['explained']}" for d in drifts)

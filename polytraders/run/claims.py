@@ -13,21 +13,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from polytraders import units
+from polytraders.config import home
 from polytraders.reasons import Code, by_number
 from polytraders.rows import EventKind
 from polytraders.run.live import rows_of
 from polytraders.units import NS_PER_S, ONE
+from polytraders.venue.orders import SignatureType, load_key
 from polytraders.venue.refusal import Refused
 
 if TYPE_CHECKING:
+    from polytraders.config import Settings
+    from polytraders.data.markets import MarketInfo
     from polytraders.run.control import Control
     from polytraders.run.live import Runner
+    from polytraders.venue.chain.operations import Operations
+    from polytraders.venue.orders import Account
     from polytraders.venue.polymarket.hosts import Environment
     from polytraders.venue.port import VenuePort
 
@@ -39,20 +47,22 @@ EVERY = 1.0
 """s between two looks at what is owed and what was answered."""
 AGAIN = 3_600 * NS_PER_S
 """ns until a rejected claim is proposed anew."""
+PAUSES = (1 * NS_PER_S, 300 * NS_PER_S)
+"""ns until a redemption that was not done is tried again: at first, doubled each time, and at most."""
 
 
 class Redeemed(NamedTuple):
     """A redemption that was done. paid: micro-pUSD, None when it is not told."""
 
-    reference: str  # hash of its transaction
+    reference: str  # hash of its transaction, where it is known
     paid: int | None
 
 
 class Redeemer(Protocol):
     """Who turns the shares of a resolved market into what they pay."""
 
-    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
-        """Redeem all that is held. Raises Refused when it was not done, or is not known to have been."""
+    async def redeem(self, info: MarketInfo) -> Redeemed:
+        """Redeem all that is held of a market. Raises Refused when it was not done, or is not known to have been."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,13 @@ class LocalRedeemer:
     admin: str
     owner: str
 
-    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
+    async def redeem(self, info: MarketInfo) -> Redeemed:
         import httpx
 
         where = f"{self.admin}/accounts/{self.owner}/redeem"
         try:
             async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-                answer = await client.post(where, json={"condition": condition})
+                answer = await client.post(where, json={"condition": info.condition_id})
             said = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise Refused(
@@ -81,26 +91,54 @@ class LocalRedeemer:
 
 @dataclass(frozen=True)
 class ChainRedeemer:
-    """On the chain: signed by the guard, sent to all providers, followed until it is mined. sender: `chain.sender`."""
+    """On the chain, as `polytraders chain redeem` does it: signed by a guard whose session covers this and nothing
+    else, written down before it is sent, followed until it is mined.
 
-    sender: Any
-    contracts: Any
+    wallet: opens the wallet for one redemption. What a former process sent and nobody saw mined is taken up from the
+    journal first, byte for byte, so that a redemption which is asked for again is not sent beside a lost one.
+    """
 
-    async def redeem(self, condition: str, neg_risk: bool) -> Redeemed:
+    wallet: Callable[[], AbstractContextManager[Operations]]
+
+    async def redeem(self, info: MarketInfo) -> Redeemed:
+        return await asyncio.to_thread(self._redeem, info)
+
+    def _redeem(self, info: MarketInfo) -> Redeemed:
         from polytraders.venue.chain import calls
 
-        def done() -> str:
-            sent = self.sender.send(calls.redeem(self.contracts, condition, neg_risk))
-            return str(self.sender.follow(sent).hash)
+        with self.wallet() as desk:
+            call = calls.redeem(desk.where, info.condition_id, info.neg_risk)
+            held = desk.wallet.holdings((int(info.yes_token), int(info.no_token))).shares
+            if not any(held.values()):  # done before, by us or by somebody else: another transaction would move nothing
+                before = [sent.hash for sent in desk.recorded() if call.data in sent.raw]
+                return Redeemed(before[-1] if before else "redeemed before", 0)
+            plan = desk.plan(call, words="redeem")
+            ((_, receipt),) = desk.carry_out(plan)
+            return Redeemed(receipt.hash, desk.wallet.received(receipt.hash))
 
-        return Redeemed(await asyncio.to_thread(done), None)
 
+def redeemer_of(env: Environment, port: VenuePort | None, settings: Settings) -> Redeemer | None:
+    """Who redeems for a run at this venue.
 
-def redeemer_of(env: Environment, port: VenuePort | None) -> Redeemer | None:
-    """Who redeems for a run at this venue; None where nobody does (the simulated venue pays by itself)."""
-    if port is None or port.name == "simulated" or not env.admin:
+    None where nobody does: the simulated venue pays by itself, and the transactions of a wallet that is a contract go
+    through the venue's relayer, which redeems on its page (or by itself, where its operator is allowed to).
+    """
+    if port is None or port.name == "simulated":
         return None
-    return LocalRedeemer(env.admin, port.account.maker)  # type: ignore[attr-defined]
+    account: Account = port.account  # type: ignore[attr-defined]
+    if env.admin:
+        return LocalRedeemer(env.admin, account.maker)
+    if int(account.signature_type) != int(SignatureType.EOA):
+        return None
+
+    def wallet() -> AbstractContextManager[Operations]:
+        from polytraders.venue.chain import providers
+        from polytraders.venue.chain.operations import opened
+
+        kind = SignatureType.EOA
+        return opened(providers.urls(), load_key(), kind, settings, home(), chain_id=env.chain_id)
+
+    return ChainRedeemer(wallet)
 
 
 class Claims:
@@ -113,6 +151,7 @@ class Claims:
         self.control, self.redeemer = control, redeemer
         self.open: dict[int, str] = {}  # market -> trade intent
         self._made: Counter[int] = Counter()
+        self._failed: dict[int, tuple[int, int]] = {}  # market -> (ns of the next attempt, ns of the pause after it)
         self._runner: Runner | None = None
 
     def attach(self, runner: Runner) -> None:
@@ -180,11 +219,17 @@ class Claims:
         runner, control = self._runner, self.control
         assert runner is not None
         info, owed = control.infos[market], int(runner.step.state.positions[market]["receivable"])
+        first, longest = PAUSES
+        due, pause = self._failed.get(market, (0, first))
+        if self._now < due:
+            return
         try:
-            done = await self.redeemer.redeem(info.condition_id, info.neg_risk)
-        except Refused as error:  # asked again at the next look: see K2
+            done = await self.redeemer.redeem(info)
+        except Refused as error:  # asked again after a pause: see K2
+            self._failed[market] = self._now + pause, min(2 * pause, longest)
             runner.incident("a claim was not redeemed", market=info.slug, error=str(error))
             return
+        self._failed.pop(market, None)
         if done.paid is not None and done.paid not in (0, owed):  # 0: it had been redeemed already
             runner.incident("a claim paid otherwise", market=info.slug, owed=owed, paid=done.paid)
         note = {"claimed": info.slug, "trade_intent": trade_intent, "transaction": done.reference, "micro": owed}

@@ -251,6 +251,12 @@ def _recorded(name: str, manifest: dict[str, Any], heard: np.ndarray) -> np.ndar
     wanted = [market["condition_id"] for market in manifest["markets"]]
     first, last = int(heard["ts_recv"][0]), int(heard["ts_recv"][-1])
     session = Catalog().load(name, markets=wanted, start=first, end=last + 1)
+    if not (session.events["ts_recv"] >= first).any():  # what stood in the books before is no event
+        raise UsageError(
+            f"{name} holds nothing of the time of {manifest['run_id']}", where="--recording",
+            rule=f"the run heard its markets from {iso_utc(first)[:19]}Z to {iso_utc(last)[:19]}Z",
+            mend="polytraders data ls says what the recordings hold",
+        )  # fmt: skip
     place = {condition: at for at, condition in enumerate(wanted)}
     number = np.array([place[info.condition_id] for info in session.markets] + [-1], np.int32)
     tape = np.array(session.events)

@@ -249,8 +249,13 @@ class Control:
         return derived_id("ti", self.run_id, corr)
 
     def _withdraw(self, told: Sequence[tuple[int, str]]) -> None:
+        late = Code.EXEC_APPROVAL_EXPIRED.name
+        if any(code == late for _, code in told):
+            self.api.expire(self.desk)  # nobody answered in time: that is its end, not that it lost its ground
         for corr, code in told:
-            self.api.void(self.desk, self._trade_intent(corr), code="GOV_INTENT_VOID", why=code)
+            id_ = self._trade_intent(corr)
+            if code != late or self.api.intent(self.desk, id_)["status"] != "EXPIRED":
+                self.api.void(self.desk, id_, code="GOV_INTENT_VOID", why=code)
 
     def _executed(self, told: Sequence[tuple[int, int]]) -> None:
         keys = {}

@@ -200,7 +200,7 @@ async def _work(
         port = port_of(launched, settings, env)
         if port is not None and port.name != "simulated":
             account = Lock(home() / "locks" / f"{env.name}-{port.account.maker}.lock", "the account")
-        redeemer = redeemer_of(env, port)
+        redeemer = redeemer_of(env, port, settings)
         data = MarketData(env, launched.step.infos, claims=redeemer is not None)
         runner = Runner(
             launched.folder, launched.pipeline, launched.step, launched.writer, port, {"market data": data},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 import traceback
@@ -17,6 +18,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
+from schemathesis import checks
 
 from polytraders.api.app import create_app
 from polytraders.api.guard import Buckets
@@ -29,6 +31,10 @@ from polytraders.store.desk.access import calls, create_token, identify, revoke_
 ID = made().intent.trade_intent_id
 SETTINGS = load_settings("settings.ini")
 HERE = "http://127.0.0.1:8000"
+CONFORMS = [
+    checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance,
+]  # fmt: skip
+"""What every answer is held to: it is one that the specification names."""
 
 
 class Api:
@@ -393,6 +399,7 @@ def answers(api, operation, mode):
             case.path_parameters["id"] = ID
         response = case.call(headers=headers)
         seen.append(response.status_code)
+        case.validate_response(response, checks=CONFORMS)  # the status, the type and the fields are those it names
         assert response.status_code < 500, (case.method, case.path, response.text)
 
     try:
@@ -400,6 +407,30 @@ def answers(api, operation, mode):
     except Unsatisfiable:
         assert not allowed
     return seen
+
+
+def test_every_route_is_named_and_its_refusals_are_listed(waiting):
+    for method, path, told in routes(waiting.app):
+        statuses = set(told["responses"])
+        assert len(told["summary"].split()) > 1, (path, "a name that says nothing")
+        assert {"200", "403", "413", "422", "429"} <= statuses and ("401" in statuses) == (told["x-scope"] != "public")
+        assert ("409" in statuses) == (method == "POST" and not path.startswith("/tokens")), path
+        for status, answer in told["responses"].items():
+            schema = answer["content"].get("application/json", {}).get("schema", {"type": "text"})
+            assert schema != {"type": "string"}, (path, status, "an object is no text")
+
+
+def test_the_reference_is_one_page_that_needs_no_token_no_script_and_no_network(waiting):
+    told = waiting.client.get("/docs")
+    assert (
+        told.status_code == 200 and "default-src 'none'; style-src 'sha256-" in told.headers["content-security-policy"]
+    )
+    assert "<script" not in told.text and "src=" not in told.text
+    assert set(re.findall(r"href='([^#'][^']*)'", told.text)) == {"/openapi.json"}
+    for path, methods in waiting.app.openapi()["paths"].items():
+        for method in methods:
+            assert f"<h3>{method.upper()} {path}</h3>" in told.text
+    assert told.text.count("scope approve</span>") == 3 and "Retry-After" in told.text
 
 
 def test_schemathesis_finds_no_failure_of_ours(url, opened, subtests):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from desk_cases import ANN, HOUR, LONG, MARKET, RUN, S, made
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from polytraders.cli import app
@@ -68,7 +69,8 @@ def test_a_trade_intent_is_listed_shown_and_approved(waiting):
         "Question:     Will it rain?",
         "Edge:         +800 bps (model 0.6, market 0.52)",
         "Size:         10 shares, 5.2 pUSD",
-        "all passed",
+        "Figures:      p̂ 0.6, q_exec 0.521 pUSD, net edge 780 bps, P(fill) 0.9",
+        "all 2 approve: killswitch, portfolioguard",
     ):
         assert line in shown
     answer = told("intents", "approve", ID, "--comment", "fine")
@@ -152,13 +154,54 @@ def test_the_status_says_what_runs_and_what_waits(waiting):
     assert told("universe")["markets"][0]["in_scope"] is True
 
 
+def test_on_a_narrow_terminal_no_line_is_wider_and_an_id_can_still_be_named(waiting):
+    long = {
+        "slug": "x",
+        "question": "Will the central bank cut its deposit rate by 25 basis points before the year ends?",
+    }
+    heartbeat(waiting, RUN, time.time_ns() + HOUR, topics={"markets": {MARKET: long}})
+    for command in (["intents", "list"], ["intents", "list", "--all"], ["intents", "show", ID], ["status"]):
+        lines = call(*command, COLUMNS="80").splitlines()
+        assert max(map(cell_len, lines)) <= 80 and all(line.strip() for line in lines)
+    rows = call("intents", "list", COLUMNS="80").splitlines()
+    assert rows[1].split()[:5] == [ID[:15], "BUY", "YES", "at", "0.52"]
+    assert " ".join(line.strip() for line in rows[2:]) == long["question"], "the whole of it, broken between words"
+    assert told("intents", "show", rows[1].split()[0])["trade_intent_id"] == ID
+
+
+def test_a_silent_run_and_those_that_ended_are_told_apart_from_one_that_lives(here):
+    now = time.time_ns()
+    holding = {
+        "positions": {"x:YES": {"value_pusd": "5", "condition_id": MARKET}},
+        "account": {"account": {"equity": "7"}},
+        "limits": {"exposure": {"observed": "5", "limit": "10", "unit": "pUSD", "scope": "PORT-001"}},
+    }
+    for run, mode, state, age in (
+        ("r_silent", "live", "running", 200), ("r_held", "live", "stopped", 300), ("r_paper", "paper", "stopped", 400),
+    ):  # fmt: skip
+        put_run(here, run, mode=mode, strategy_id="strat.momentum", portfolio_id="PORT-001", now=now - 500 * S)
+        heartbeat(here, run, now - age * S, state=state, topics=holding)
+    said = call("status")
+    assert "SILENT: running when it was last heard of, 3 min ago" in said
+    assert "stopped 5 min ago, and it holds something" in said and "r_paper" not in said
+    assert "2 runs have ended, the last r_held (stopped 5 min ago)" in said
+    assert "limit exposure: 5 of 10 pUSD (50%), PORT-001 (silent)" in said and said.count("limit exposure") == 1
+    assert told("status")["exposure_pusd"] == "10"
+
+
 def test_a_kill_switch_is_armed_listed_and_cleared(waiting):
     with pytest.raises(UsageError, match="says why"):
         call("kill-switches", "arm", "global")
     assert told("kill-switches", "arm", "market", MARKET, "--reason", "odd price")["details"]["rejected"] == [ID]
     assert "ARMED market" in call("status", code=1)
-    assert "odd price" in call("kill-switches", "list", "--armed")
+    listed = call("kill-switches", "list", "--armed")
+    assert "ARMED  market Will it rain?" in listed and "odd price" in listed
     assert told("kill-switches", "clear", f"market:{MARKET}", "--reason", "fine again")["status"] == "clear"
+    by_slug = told("kill-switches", "arm", "market", "will-it-rain", "--reason", "in a hurry")
+    assert told("kill-switches", "list", "--armed")["switches"][0]["target"] == MARKET
+    assert told("kill-switches", "clear", "market:will-it-rain", "-r", "over")["subject"] == by_slug["subject"]
+    with pytest.raises(UsageError, match="no run follows a market of this name"):
+        call("kill-switches", "arm", "market", "will-it-snow", "--reason", "a slip")
     assert told("kill-switches", "list", "--armed")["switches"] == []
 
 

@@ -160,6 +160,40 @@ def test_everything_is_stopped_by_a_click_and_a_reason(browser, desk, address):
     page.context.close()
 
 
+def test_the_address_leads_to_the_first_page_and_from_each_page_to_the_others(browser, desk, address):
+    """And nothing is fetched from elsewhere: a page with an approve button runs no code of other people."""
+    heartbeat(desk, RUN, time.time_ns() + HOUR)
+    page = browser.new_context(viewport={"width": 480, "height": 900}).new_page()
+    page.set_default_timeout(WAIT_MS)
+    answered: list[str] = []
+    page.on("response", lambda answer: answered.append(answer.url))
+    reached(page, address)
+    page.wait_for_selector("text=1 run alive")
+    assert page.url.endswith("/voila/render/approvals.ipynb?" + address.partition("?")[2])
+    page.click("a:has-text('Positions')")
+    page.wait_for_selector("text=Nothing is held.")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    base = address.partition("/?")[0]
+    assert answered and all(url.startswith((base, "data:", "blob:")) for url in answered)
+    page.context.close()
+
+
+def test_what_a_run_said_that_is_silent_now_is_marked_as_old(browser, desk, address):
+    heartbeat(desk, RUN, time.time_ns() + HOUR)
+    then = time.time_ns() - 100 * 10**9
+    put_run(desk, "r_gone", mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", now=then)
+    health = {"feed": {"up": True}, "user stream": {"up": False, "error": "no answer"}}
+    account = {"account": {"equity": "12", "cash": "12"}}
+    heartbeat(desk, "r_gone", then, state="running", topics={"health": health, "account": account})
+    page = opened(browser, address, "health")
+    page.wait_for_selector("td.bad:has-text('SILENT (was running)')")
+    page.wait_for_selector("text=Parts of r_gone (silent) and what it said last")
+    assert "no answer" in page.inner_text("body") and "1 run silent" in page.inner_text("body")
+    page.goto(page.url.replace("health.ipynb", "positions.ipynb"))
+    page.wait_for_selector("td.bad:has-text('r_gone (silent)')")
+    page.context.close()
+
+
 def test_nobody_gets_in_without_the_key(browser, address):
     page = browser.new_context().new_page()
     page.set_default_timeout(WAIT_MS)

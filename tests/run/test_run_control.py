@@ -664,3 +664,37 @@ def test_what_nobody_answered_is_void_when_the_run_is_over(tmp_path: Path):
         looking.close()
 
     asyncio.run(whole())
+
+
+def test_a_proposal_that_nobody_answers_expires_and_is_not_called_withdrawn(tmp_path: Path):
+    """The step takes it back and the desk's own clock comes to the same end: one end, not two words for it."""
+    url = f"sqlite:///{tmp_path / 'desk.sqlite'}"
+    chosen = settings(**QUIET, **{"engine.intent_ttl_s": 1, "approvals.expiry_s": 5})
+    begun = begin(
+        chosen, mode="live", strategy=STRATEGY, infos=[market(0)], venue="fake", folder=tmp_path / "run",
+        engine={"gate": int(Gate.APPROVAL)},
+    )  # fmt: skip
+
+    async def whole() -> None:
+        made = runner(begun, FakePort(), feeds={"feed": Market(0).feed})
+        told = Control(desks.open_desk(url), begun, chosen, None)
+        told.begin()
+        told.attach(made)
+        looking = desks.open_desk(url)
+        work = asyncio.create_task(made.run())
+
+        def ended() -> list[str]:
+            return [one["code"] for one in desks.intents(looking, ()) if one["status"] != "PENDING"]
+
+        try:
+            await until(lambda: len(ended()) >= 2, "two proposals are over")
+            assert set(ended()) == {"GOV_INTENT_EXPIRED"}
+            assert not [a for a in desks.since(looking, 0) if str(a.kind) == "refused"], "nor is it asked for twice"
+        finally:
+            made.stop()
+            await asyncio.wait_for(work, 60)
+            told.close("stopped")
+            begun.lock.release()
+            looking.close()
+
+    asyncio.run(whole())

@@ -29,6 +29,7 @@ IS_OPERATOR = _selector("isApprovedForAll(address,address)")
 IS_PAUSED = _selector("isUserPaused(address)")
 PAUSE_AFTER = _selector("userPauseBlockInterval()")
 ORDER_STATUS = _selector("getOrderStatus(bytes32)")
+TRANSFER = keccak(b"Transfer(address,address,uint256)")
 APPROVAL = keccak(b"Approval(address,address,uint256)")
 APPROVAL_FOR_ALL = keccak(b"ApprovalForAll(address,address,bool)")
 
@@ -76,6 +77,22 @@ class Wallet:
             for token in tokens
         }
         return Holdings(cash, shares, at)
+
+    def received(self, hash_: str) -> int:
+        """micro-pUSD that a mined transaction brought to the wallet, by the transfers in its receipt. Raises `Refused`
+        when providers are too few or disagree."""
+        owner = _words(self.owner)
+
+        def question(web3: Web3) -> int:
+            logs = web3.eth.get_transaction_receipt(hash_)["logs"]  # type: ignore[arg-type]
+            mine = [log for log in logs if log["address"].lower() == self.where.pusd.lower()]
+            return sum(
+                int.from_bytes(bytes(log["data"]), "big")
+                for log in mine
+                if bytes(log["topics"][0]) == TRANSFER and bytes(log["topics"][2]) == owner
+            )
+
+        return int(self.nodes.agree("what a transaction paid", question))
 
     def allowance(self, spender: str, block: Block | None = None) -> int:
         """micro-pUSD that `spender` may take; 2^256 - 1 where somebody gave it without limit."""
