@@ -257,7 +257,7 @@ def test_only_a_run_that_is_gone_is_released_and_it_keeps_what_it_may_have_used(
     assert (refused.ok, refused.code) == (False, "GOV_RUN_NOT_GONE")
     with pytest.raises(UsageError, match="reason"):
         release(desk, "a", ANN, "cli", " ", NOW + 60 * S)
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="no run has this id"):
         release(desk, "nobody", ANN, "cli", "why not", NOW + 60 * S)
     later = NOW + ALIVE_NS + 1
     done = release(desk, "a", ANN, "cli", "its machine is gone", later)

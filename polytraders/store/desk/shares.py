@@ -224,7 +224,7 @@ def release(
         run = tx.row("SELECT * FROM runs WHERE run_id = :id", id=run_id)
         figures = tx.row("SELECT * FROM figures WHERE run_id = :id", id=run_id)
         if run is None and figures is None:
-            raise UsageError("no run of this id is known", where=run_id, mend="polytraders portfolios shares")
+            raise UsageError("no run has this id", where=run_id, mend="polytraders portfolios shares")
         ended = run is None or run["state"] in ENDED
         dead = gone(tx, run_id)
         heard = max(row["heartbeat_ns" if row is run else "ts_ns"] for row in (run, figures) if row is not None)
