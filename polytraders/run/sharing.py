@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """s between two exchanges with the desk."""
 COARSE = 64
-"""A share that changes by less than this part of its limit is left as it is (N4)."""
+"""What is free of a share may change by less than this part of it without being told (N4)."""
 FINE = 100
 """ppm: losses of others are rounded up to this (N4)."""
 NOTED = 20
@@ -192,11 +192,9 @@ class Sharing:
         noted: dict[str, str] = {}
         used = self.standing().uses
         for name, share in heard.shares.items():
-            limit = min((common.limit for common in heard.common[name]), default=0)
-            before = self._told.get(name, -1)
-            share = max(share, min(used[name].used, before))  # N3: `before` is granted
-            small = abs(share - before) < max(limit // COARSE, 1)
-            if before >= 0 and (share == before or (small and not share > before <= used[name].used)):
+            before, mine = self._told.get(name, -1), used[name].used
+            share = max(share, min(mine, before))  # N3: `before` is granted
+            if before >= 0 and abs(share - before) < max((before - mine) // COARSE, 1):
                 continue
             self._told[name] = share
             if name == ORDERS:

@@ -159,6 +159,23 @@ def test_two_runs_of_a_portfolio_stay_within_its_limits_together(tmp_path: Path)
     assert shares.shares(desk.desk, markets=True) == [], "paper runs that ended hold nothing"
 
 
+def test_a_run_that_wants_little_of_a_large_limit_hears_of_little_more(tmp_path: Path):
+    desk = Desk(tmp_path)
+
+    async def story(a: Session) -> None:
+        await a.quoted()
+        common = (shares.Common("portfolio", 20_000 * MICRO, 0),)
+        told = lambda: a.control.sharing._told["exposure"]  # noqa: E731
+        for share in (300, 445, 448, 444, 6):
+            heard = shares.Shared(a.made.now(), {"exposure": share * MICRO}, common={"exposure": common})
+            a.control.sharing.apply(heard)
+            used = exposure(a)
+            assert abs(told() - max(share * MICRO, used)) <= (445 * MICRO - used) // 64, share
+        assert told() == used, "it is not told that what it has is too much"
+
+    desk.play(story, desk.launched("a"))
+
+
 def test_the_capital_of_the_portfolio_is_that_of_all_its_runs(tmp_path: Path):
     desk = Desk(tmp_path)
     shares_of = {"market_share_pct": "100", "cluster_share_pct": "100", "min_remaining_buffer_pct": "2"}

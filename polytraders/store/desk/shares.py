@@ -144,8 +144,8 @@ def refresh(desk: Database, mine: Standing, now: int | None = None) -> Shared:
 
     Raises UsageError when the portfolio is not saved.
     """
-    now = clock(now)
     with desk.write() as tx:
+        now = clock(now)  # what was waited for is no silence
         limits = _limits(tx, mine.portfolio_id)
         others = _others(tx, mine, limits.tenant_id, now)
         stored = tx.rows("SELECT * FROM shares WHERE run_id = :id", id=mine.run_id)
