@@ -32,6 +32,7 @@ from polytraders.store import desk as store
 from polytraders.store.desk import access, portfolio
 from polytraders.store.desk.answers import Answer
 from polytraders.store.desk.intents import STATUSES
+from polytraders.store.desk.shares import release
 from polytraders.store.desk.shares import shares as runs_shares
 from polytraders.store.desk.switches import SCOPES
 from polytraders.store.sql import Database
@@ -47,6 +48,7 @@ Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_len
 IntentId = Annotated[str, Path(pattern=r"^ti_[0-9a-zA-Z]{12,64}$", description="Id of a trade intent.")]
 SwitchId = Annotated[str, Path(pattern=r"^ks_[0-9a-zA-Z]{12,64}$", description="Id of a kill switch.")]
 RunId = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z._:-]{1,128}$", description="Only of this run.")]
+GoneRun = Annotated[str, Path(pattern=r"^[0-9A-Za-z._:-]{1,128}$", description="A run that is gone.")]
 PortfolioId = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z._:-]{1,64}$", description="Only of this portfolio.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most rows.")]
 Sequence = Annotated[int, Query(ge=0, lt=2**62, description="Only what came after.")]
@@ -89,6 +91,12 @@ class Reason(Body):
     """Why something is done."""
 
     reason: Words = Field(description="Why.")
+
+
+class Release(Reason):
+    """What a run that is gone holds."""
+
+    empty: bool = Field(False, description="Nothing any more: no position, no order. Else all of its share.")
 
 
 class Arm(Reason):
@@ -488,6 +496,12 @@ def _stopping(app: FastAPI, desk: Database, settings: Settings) -> None:
         """End an override before its time."""
         with _missing():
             return _answer(store.end_override(desk, id, request.state.caller.actor, "http", body.reason))
+
+    @app.post("/runs/{id}/release", **route("risk", DONE, MISSING, NOT_DONE), tags=["risk"])
+    def let_go(id: GoneRun, body: Release, request: Request) -> Response:
+        """Say of a run that is gone what it holds, so that the others of its portfolio may open again."""
+        with _missing():
+            return _answer(release(desk, id, request.state.caller.actor, "http", body.reason, empty=body.empty))
 
 
 def _administering(app: FastAPI, desk: Database) -> None:

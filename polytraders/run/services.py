@@ -235,6 +235,7 @@ class Services:
     def attach(self) -> Services:
         """Take part in the run. Before `Runner.run`."""
         self.runner.watchers.append(self.observe)
+        self.port.client.budget.left = self.brake.left
         self.runner.add_task("services", self.work)
         if self.nodes is not None:
             self.runner.add_task("gas", self.watch_gas)

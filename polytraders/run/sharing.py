@@ -28,6 +28,7 @@ import numpy as np
 from polytraders import units
 from polytraders.bots import load_bot
 from polytraders.data.rules import category_of
+from polytraders.engine.state import MODE_ENFORCED
 from polytraders.rows import EventKind, Signal
 from polytraders.run.live import Runner, rows_of
 from polytraders.store.desk import shares
@@ -44,18 +45,21 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """s between two exchanges with the desk."""
 COARSE = 64
-"""A share that changes by less than this part of its limit is left as it is (N4)."""
+"""What is free of a share may change by less than this part of it without being told (N4)."""
 FINE = 100
 """ppm: losses of others are rounded up to this (N4)."""
 NOTED = 20
 """Markets of one exchange that the log's note names."""
 GOVERNOR, GUARD, KILLSWITCH = "risk.ratelimitgovernor", "risk.portfolioguard", "risk.killswitch"
+ALLOCATOR = "risk.capitalallocator"
 BASES = {
     "daily_loss_pct": "day_open", "drawdown_intraday_pct": "day_peak", "drawdown_weekly_pct": "week_peak",
     "drawdown_total_pct": "peak",
 }  # fmt: skip
 """Limit -> what of the account the kill switch holds it against."""
 PPM = 1_000_000
+ANY = 2**62
+"""No limit at all."""
 
 
 class Sharing:
@@ -71,7 +75,7 @@ class Sharing:
         self.heard: Shared | None = None
         """What the desk said last."""
         self.problem = ""
-        self._names = [info.condition_id for info in self.infos]
+        self._number = {info.condition_id: number for number, info in enumerate(self.infos)}
         self._categories = [category_of(info.slug) or "other" for info in self.infos]
         self._told: dict[str, int] = {}  # limit -> what the step was told last that it may use
         self._unknown = False  # the step was told that nothing is known
@@ -84,18 +88,20 @@ class Sharing:
         state, runner = self.launched.step.state, self.runner
         account, positions = state.account[0], state.positions
         opens = not (runner.halted or runner.stopping)
-        uses = {EXPOSURE: Use(int(account["cost"] + account["reserved"]), self._allowed(EXPOSURE), self._raised())}
+        used, most = int(account["cost"] + account["reserved"]), self._own("max_exposure_pct", "max_notional_pusd")
+        raised = self._raised("max_exposure_pct")
+        uses = {EXPOSURE: Use(used, self._allowed(EXPOSURE), raised, most, whole=self._capital())}
         if (place := self.changes.place(GOVERNOR, "orders_per_hour")) is not None:
             used, base = int(account["sent"].sum()), self.changes.base(place)
-            uses[ORDERS] = Use(used, self._allowed(ORDERS), base if place in self.changes.overridden else 0)
+            uses[ORDERS] = Use(used, self._allowed(ORDERS), base if place in self.changes.overridden else 0, base)
         held = positions["yes_cost"] + positions["no_cost"]
         gross = held + positions["buy_reserved"]
         worst = held + np.maximum(positions["yes_buying"] - positions["no"], positions["no_buying"] - positions["yes"])
         net = positions["yes_cost"] - positions["no_cost"]
-        raised = self._market_raised()
-        for number, name in enumerate(self._names):
+        raised, most = (each("max_position_pct", "max_market_pusd") for each in (self._raised, self._own))
+        for name, number in self._number.items():
             uses[name] = Use(
-                max(int(worst[number]), 0), self._allowed(name), raised, int(gross[number]), int(net[number]),
+                max(int(worst[number]), 0), self._allowed(name), raised, most, int(gross[number]), int(net[number]),
                 self._categories[number],
             )  # fmt: skip
         return Standing(
@@ -105,6 +111,8 @@ class Sharing:
 
     def _allowed(self, name: str) -> int:
         """The most that the step may use by what it has heard, or will hear of what it was told (N1)."""
+        if not self._told and not self.launched.session.get("taken_over"):
+            return 0  # nothing is decided before the first row, and that one tells
         return max(self._told.get(name, 0), self._in_step(name))
 
     def _in_step(self, name: str) -> int:
@@ -114,24 +122,40 @@ class Sharing:
             return self._parameter(place) if place is not None else 0
         if name == EXPOSURE:
             return max(int(state.account[0]["room"]) - 1, 0)
-        return max(int(state.positions["room"][self._names.index(name)]) - 1, 0)
+        return max(int(state.positions["room"][self._number[name]]) - 1, 0)
 
     def _parameter(self, place: Place) -> int:
         return int(self.launched.step.state.params["v"][place[0]][place[1]])
 
-    def _raised(self) -> int:
-        """The exposure limit as an override lifts it for this run, micro-pUSD; 0 = none does."""
-        place = self.changes.place(GUARD, "max_exposure_pct")
-        if place is None or place not in self.changes.overridden:
+    def _raised(self, *names: str) -> int:
+        """A limit of risk.portfolioguard as overrides lift it for this run, micro-pUSD; 0 = none does."""
+        places = [self.changes.place(GUARD, name) for name in names]
+        if not any(place in self.changes.overridden for place in places):
             return 0
-        return self.settings.portfolio.cash_micro * self.changes.base(place) // PPM
+        return self._least(self.settings.portfolio.cash_micro, *names)
 
-    def _market_raised(self) -> int:
-        places = [self.changes.place(GUARD, name) for name in ("max_position_pct", "max_market_pusd")]
-        if None in places or not any(place in self.changes.overridden for place in places):
+    def _own(self, *names: str) -> int:
+        """What the run's own limits let it use, micro-pUSD; 0 = there is no risk.portfolioguard."""
+        return self._least(max(int(self.launched.step.state.account[0]["equity"]), 1), *names)
+
+    def _capital(self) -> int:
+        """What risk.capitalallocator lets the whole portfolio tie up, micro-pUSD; 0 = it does not bind here."""
+        total, buffer = (
+            self.changes.place(ALLOCATOR, name) for name in ("portfolio_total_max_usd", "min_remaining_buffer_pct")
+        )
+        if total is None or buffer is None or self.launched.step.state.bots["mode"][total[0]] < MODE_ENFORCED:
             return 0
-        share, amount = (self.changes.base(place) for place in places if place is not None)
-        return min(self.settings.portfolio.cash_micro * share // PPM, amount)
+        most = self.changes.base(total)
+        return most - most * self.changes.base(buffer) // PPM
+
+    def _least(self, whole: int, *names: str) -> int:
+        """The least of a share of `whole` and amounts that are parameters of risk.portfolioguard."""
+        found = []
+        for name in names:
+            if (place := self.changes.place(GUARD, name)) is not None:
+                value = self.changes.base(place)
+                found.append(whole * value // PPM if name.endswith("_pct") else value)
+        return min(found, default=0)
 
     # -- what it hears
 
@@ -168,11 +192,9 @@ class Sharing:
         noted: dict[str, str] = {}
         used = self.standing().uses
         for name, share in heard.shares.items():
-            limit = min((common.limit for common in heard.common[name]), default=0)
-            before = self._told.get(name, -1)
-            share = max(share, min(used[name].used, before))  # N3: `before` is granted
-            small = abs(share - before) < max(limit // COARSE, 1)
-            if before >= 0 and (share == before or (small and not share > before <= used[name].used)):
+            before, mine = self._told.get(name, -1), used[name].used
+            share = max(share, min(mine, before))  # N3: `before` is granted
+            if before >= 0 and abs(share - before) < max((before - mine) // COARSE, 1):
                 continue
             self._told[name] = share
             if name == ORDERS:
@@ -181,7 +203,7 @@ class Sharing:
             if name == EXPOSURE:
                 noted[name] = units.money_text(share)
                 continue
-            number = self._names.index(name)
+            number = self._number[name]
             rows.append({"kind": EventKind.SIGNAL, "market": number, "aux": int(Signal.ROOM), "size": share + 1})
             if len(noted) < NOTED:
                 noted[self.infos[number].slug] = units.money_text(share)
@@ -225,7 +247,8 @@ class Sharing:
         return told
 
     def _ceilings(self, heard: Shared) -> dict[Place, int]:
-        """The most that parameters may be now: what others lost and sent is off."""
+        """The most that parameters may be now, less what others lost and sent. All that ever have a ceiling are named:
+        what a former process of the run told its step is taken back too."""
         most: dict[Place, int] = {}
         if (place := self.changes.place(GOVERNOR, "orders_per_hour")) is not None and ORDERS in self._told:
             most[place] = self._told[ORDERS]
@@ -235,7 +258,7 @@ class Sharing:
             base = int(account[BASES[name]]) or int(account["deposits"])
             if place is None or base <= 0:
                 continue
-            value, left = self.changes.base(place), []
+            value, left = self.changes.base(place), [ANY]
             for layer, lost in enumerate(heard.lost):
                 others = getattr(lost, part)
                 if not others or name not in heard.loss_limits[layer]:
@@ -244,8 +267,7 @@ class Sharing:
                 whole = limit * (max(heard.bankroll, base) if layer else base)  # ppm x micro-pUSD
                 ppm = (whole - others * PPM) // base
                 left.append(ppm // FINE * FINE)
-            if left:
-                most[place] = min(left)
+            most[place] = min(left)
         return most
 
     # -- what people see, and the end

@@ -146,6 +146,17 @@ def test_an_approval_for_a_run_that_is_gone_is_a_409(waiting):
     assert (many.status_code, many.json()["answers"][0]["code"]) == (409, "GOV_APPROVAL_RUN_GONE")
 
 
+def test_a_run_that_is_gone_is_released(waiting):
+    body = {"reason": "its machine is gone"}
+    alive = waiting.call("POST", f"/runs/{RUN}/release", "risk", json=body)
+    assert (alive.status_code, alive.json()["code"]) == (409, "GOV_RUN_NOT_GONE")
+    heartbeat(waiting.desk, RUN, time.time_ns() - HOUR)
+    done = waiting.call("POST", f"/runs/{RUN}/release", "risk", json=body | {"empty": True})
+    assert (done.status_code, done.json()["details"]) == (200, {"exposure_pusd": "0"})
+    assert waiting.call("GET", "/runs", "read").json()["runs"][0]["state"] == "failed"
+    assert waiting.call("POST", "/runs/nobody/release", "risk", json=body).status_code == 404
+
+
 def test_a_kill_switch_is_armed_and_cleared(waiting):
     body = {"scope": "market", "target": MARKET, "reason": "odd"}
     armed = waiting.call("POST", "/switches", "risk", json=body).json()

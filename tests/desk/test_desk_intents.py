@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from desk_cases import ANN, BEN, BOOK, HOUR, LONG, MACHINE, MARKET, NOW, OTHER, POLICY, RUN, S, claim, made
@@ -34,6 +35,7 @@ from polytraders.store.desk import (
     put_run,
     reject,
     since,
+    this_process,
     void,
 )
 from polytraders.store.desk.board import LOST_NS
@@ -134,6 +136,27 @@ def test_a_run_whose_process_was_killed_is_gone_at_once_and_a_busy_one_is_not(de
     assert (refused.code, refused.details["run"]) == ("GOV_APPROVAL_RUN_GONE", "its process is gone")
     child.wait()
     assert approve(desk, third, ANN, "cli", POLICY, NOW + S).code == "GOV_APPROVAL_RUN_GONE"
+
+
+def test_a_process_that_cannot_be_looked_at_is_not_taken_for_gone(desk, monkeypatch):
+    put_run(desk, RUN, mode="live", strategy_id="strat.momentum", portfolio_id="PORT-001", state="running", now=NOW,
+            process=this_process())  # fmt: skip
+    propose(desk, [made(1), made(2), made(3)], NOW)
+    ids = [made(corr).intent.trade_intent_id for corr in (1, 2, 3)]
+
+    def hidden(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", hidden)
+    assert approve(desk, ids[0], ANN, "cli", POLICY, NOW + 20 * S).ok, "it exists, so what it said last counts"
+    refused = approve(desk, ids[1], ANN, "cli", POLICY, NOW + LOST_NS + 1)
+    assert refused.details["run"] == "not heard of for 30 s"
+
+    def forbidden(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert approve(desk, ids[2], ANN, "cli", POLICY, NOW + 20 * S).ok
 
 
 def test_a_run_on_another_machine_is_gone_when_it_was_not_heard_of_for_long(desk):

@@ -146,6 +146,27 @@ def test_an_override_lifts_the_limit_for_its_run_and_no_other(desk: Any):
     assert got(desk, "b") == 0
 
 
+def test_nobody_gets_more_than_its_own_limits_let_it_use(desk: Any):
+    house(desk)
+    small = Standing("a", LIVE, "PORT-001", "s", {EXPOSURE: Use(0, 0, most=40 * MICRO)})
+    assert refresh(desk, small, NOW).shares[EXPOSURE] == 40 * MICRO
+    assert got(desk, "b") == 100, "half of it"
+    assert got(desk, "b", {EXPOSURE: (100, 100)}) == 150, "and what the other one cannot use"
+
+
+def test_what_a_runs_settings_allow_the_portfolio_counts_what_all_of_it_uses(desk: Any):
+    house(desk)
+    assert got(desk, "a", {EXPOSURE: (60, 60)}) == 200
+    assert got(desk, "a", {EXPOSURE: (60, 60)}) == 200
+    capital = Standing("b", LIVE, "PORT-001", "s", {EXPOSURE: Use(0, 0, whole=100 * MICRO)})
+    said = refresh(desk, capital, NOW)
+    assert said.shares[EXPOSURE] == 0
+    got(desk, "a", {EXPOSURE: (60, 60)}, opens=False)
+    said = refresh(desk, capital, NOW)
+    assert said.shares[EXPOSURE] == 40 * MICRO, "a hundred less what the other one has"
+    assert [one.limit // MICRO for one in said.common[EXPOSURE]] == [200, 1_000]
+
+
 def test_a_limit_that_is_lowered_opens_nothing_more(desk: Any):
     house(desk)
     assert got(desk, "a", {EXPOSURE: (150, 200)}) == 200
@@ -236,7 +257,7 @@ def test_only_a_run_that_is_gone_is_released_and_it_keeps_what_it_may_have_used(
     assert (refused.ok, refused.code) == (False, "GOV_RUN_NOT_GONE")
     with pytest.raises(UsageError, match="reason"):
         release(desk, "a", ANN, "cli", " ", NOW + 60 * S)
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="no run has this id"):
         release(desk, "nobody", ANN, "cli", "why not", NOW + 60 * S)
     later = NOW + ALIVE_NS + 1
     done = release(desk, "a", ANN, "cli", "its machine is gone", later)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from polytraders.rows import ACTION, EVENT, ActionKind, EventKind, Flag, Outcome
 from polytraders.run.brake import FOREVER, Brake
 from polytraders.run.pipeline import build_pipeline
 from polytraders.run.services import BOTS, Services
+from polytraders.venue.polymarket.budget import Budget
 
 S, MS = 10**9, 10**6
 NOW = 1_790_000_000 * S
@@ -36,12 +38,17 @@ class Run:
         self.brake = None
         self.pipeline, _ = build_pipeline(self.asked, "strat.maker_tight", run_mode="live", wallet=True)
         markets = np.zeros(1, [("best_bid", "i8"), ("best_ask", "i8")])
-        self.step = SimpleNamespace(state=SimpleNamespace(markets=markets))
+        params = np.zeros(len(self.pipeline.bots), [("v", "i8", 32)])
+        for row, bot in zip(params, self.pipeline.bots, strict=True):
+            row["v"] = bot.params
+        self.step = SimpleNamespace(state=SimpleNamespace(markets=markets, params=params))
         self.quote(4_800, 5_200)
         self.orders = SimpleNamespace(by_id={})
         self.cancelled = 0
         self.port = SimpleNamespace(
-            client=SimpleNamespace(trips=deque()), fees=lambda market: (0, 1), cancel_all=self.cancel_all
+            client=SimpleNamespace(trips=deque(), budget=Budget()),
+            fees=lambda market: (0, 1),
+            cancel_all=self.cancel_all,
         )
         self.services = Services(self, self.port, self.asked).attach()
 
@@ -271,3 +278,47 @@ def test_who_lets_go_does_not_take_back_what_another_presses():
     assert run.braked() == 0
     assert [int(rows["size"][1]) for source, rows in run.rows if source == "brake"] == [0, FOREVER, 0]
     assert Brake.of(run) is brake
+
+
+def said(run: Run, remaining: str = "", status: int = 200, wait: float = 0.0, path: str = "/order", **more: str) -> Any:
+    """Orders left and ns until when, as the step was told of it last, after an answer of the venue."""
+    headers = {f"Poly-RateLimit-{name}": value for name, value in more.items()}
+    headers |= {"Poly-RateLimit-Remaining": remaining} if remaining else {}
+    run.port.client.budget.heard("POST", path, status, headers, wait)
+    told = [rows for source, rows in run.rows if source == "brake"]
+    return int(told[-1]["size"][0]), int(told[-1]["size"][1]) - run.clock if told[-1]["size"][1] else 0
+
+
+def test_what_the_venue_says_is_left_of_its_budget_reaches_the_governor():
+    run = Run()
+    assert said(run, "40.50") == (0, 0), "there is enough"
+    left, until = said(run, "4.90")
+    assert left == 4
+    assert 1.2 * S < until < 2 * S, "56 of 60 come back at 40 a second"
+    rows = len(run.rows)
+    said(run, "4.95")
+    assert len(run.rows) == rows, "nothing new"
+    assert said(run, "2.0")[0] == 2
+    reset = str(int(time.time()) + 5)
+    assert 3.5 * S < said(run, "1.0", Reset=reset)[1] <= 5 * S, "the venue's own word on when it is full"
+    left, until = said(run, status=429, wait=9.0)
+    assert left == 0
+    assert 8 * S < until <= 9 * S, "it asked us to wait"
+    assert said(run, "0.5", path="/cancel-all")[0] == 0, "of cancels it is not asked"
+    run.clock += 60 * S
+    assert said(run, "3", Reset="99999999999")[1] < 12 * S, "no reset is years away"
+
+
+def test_the_venues_budget_and_those_who_press_do_not_undo_each_other():
+    run = Run()
+    brake = run.services.brake
+    brake.press("guard", "the wallet is not known")
+    assert said(run, "3", status=200)[1] == FOREVER - run.clock
+    brake.release("guard")
+    told = [rows for source, rows in run.rows if source == "brake"][-1]
+    assert told["size"][0] == 3
+    assert run.clock < told["size"][1] < run.clock + 60 * S
+    run.clock += 60 * S
+    brake.press("guard", "again")
+    brake.release("guard")
+    assert run.braked() == 0, "its time is over"

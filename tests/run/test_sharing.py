@@ -45,6 +45,7 @@ class Desk:
     def __init__(self, folder: Path, **limits: Any):
         self.folder, self.url = folder, f"sqlite:///{folder / 'desk.sqlite'}"
         self.desk = desks.open_desk(self.url)
+        self.ports: dict[str, FakePort] = {}
         house(self.desk, **limits)
 
     def launched(self, name: str, mode: str = "paper", markets: int = 1, **more: str) -> tuple[Launched, Any]:
@@ -67,7 +68,7 @@ class Desk:
             sessions, works = [], []
             for begun, bound in runs:
                 here = Market(*range(len(begun.step.infos)))
-                port = FakePort()
+                port = self.ports.setdefault(begun.run_id, FakePort())
                 made = runner(begun, port, feeds={"feed": here.feed})
                 told = Control(desks.open_desk(self.url), begun, bound.settings, bound)
                 told.begin()
@@ -120,7 +121,8 @@ async def trades(*sessions: Session, rounds: int = 40, most: int = 8) -> list[tu
         for one in sessions:
             bids = [key for key, (action, _) in one.port.book.items() if action["side"] == 0]
             if bids and exposure(one) < most * MICRO:
-                one.port.fill(bids[0], min(5 * SHARE, int(one.port.book[bids[0]][0]["size"])))
+                action, filled = one.port.book[bids[0]]
+                one.port.fill(bids[0], min(5 * SHARE, int(action["size"]) - filled))
         await asyncio.sleep(0.05)
         worst = sum(one.control.sharing.standing().uses[market(0).condition_id].used for one in sessions)
         seen.append((exposure(*sessions), worst))
@@ -155,6 +157,39 @@ def test_two_runs_of_a_portfolio_stay_within_its_limits_together(tmp_path: Path)
     assert rooms(tmp_path / "b", 0)[0] == 0
     assert {"RISK_MARKET_LIMIT", "RISK_PORTFOLIO_LIMIT"} & codes(tmp_path / "b")
     assert shares.shares(desk.desk, markets=True) == [], "paper runs that ended hold nothing"
+
+
+def test_a_run_that_wants_little_of_a_large_limit_hears_of_little_more(tmp_path: Path):
+    desk = Desk(tmp_path)
+
+    async def story(a: Session) -> None:
+        await a.quoted()
+        common = (shares.Common("portfolio", 20_000 * MICRO, 0),)
+        told = lambda: a.control.sharing._told["exposure"]  # noqa: E731
+        for share in (300, 445, 448, 444, 6):
+            heard = shares.Shared(a.made.now(), {"exposure": share * MICRO}, common={"exposure": common})
+            a.control.sharing.apply(heard)
+            used = exposure(a)
+            assert abs(told() - max(share * MICRO, used)) <= (445 * MICRO - used) // 64, share
+        assert told() == used, "it is not told that what it has is too much"
+
+    desk.play(story, desk.launched("a"))
+
+
+def test_the_capital_of_the_portfolio_is_that_of_all_its_runs(tmp_path: Path):
+    desk = Desk(tmp_path)
+    shares_of = {"market_share_pct": "100", "cluster_share_pct": "100", "min_remaining_buffer_pct": "2"}
+    given = shares_of | {"portfolio_total_max_usd": "10"}
+    small = {f"risk.capitalallocator.{name}": value for name, value in given.items()}
+    seen: list[tuple[int, int]] = []
+
+    async def story(a: Session, b: Session) -> None:
+        await a.quoted()
+        seen.extend(await trades(a, b))
+
+    desk.play(story, desk.launched("a", **small), desk.launched("b", **small))
+    assert 5 * MICRO < max(whole for whole, _ in seen) <= 9.8 * MICRO
+    assert rooms(tmp_path / "a")[0] == 9_800_000
 
 
 def test_orders_of_an_hour_are_counted_over_all_runs(tmp_path: Path):
@@ -198,6 +233,24 @@ def test_what_another_run_lost_is_off_the_limits_of_this_one(tmp_path: Path):
 
     desk.play(story, desk.launched("a"), desk.launched("b"))
     assert codes(tmp_path / "b") & {"RISK_DAILY_LOSS_BREACH", "RISK_DRAWDOWN_BREACH"}
+
+
+def test_what_a_former_process_took_off_is_put_back(tmp_path: Path):
+    desk = Desk(tmp_path, max_daily_loss_pct="0.5", max_drawdown_intraday_pct="1.5")
+    name = "risk.killswitch.daily_loss_pct"
+    one, bound = desk.launched("a")
+
+    async def first(a: Session, b: Session) -> None:
+        await b.holds(20)
+        b.market.books[0] = (4_700, 4_900)
+        await until(lambda: a.parameter(name) < 5_000, "what the other one lost is off")
+
+    desk.play(first, (one, bound), desk.launched("b"))
+
+    async def again(a: Session) -> None:
+        await until(lambda: a.parameter(name) == 5_000, "and there is no other one any more")
+
+    desk.play(again, (resume(tmp_path / "a"), bound))
 
 
 def test_while_another_run_is_silent_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -261,6 +314,30 @@ def test_a_live_run_that_was_killed_counts_until_a_person_says_what_it_holds(
     desk.play(second, desk.launched("b", "live"))
     held = {row["name"]: row for row in shares.shares(desk.desk, markets=True)}
     assert held == {} or {row["state"] for row in held.values()} == {"ended"}
+
+
+def test_a_killed_run_that_goes_on_gives_the_others_their_part(tmp_path: Path):
+    desk = Desk(tmp_path, **(SMALL | {"max_position_pct": "1.5"}))
+    scope = portfolio.scope_of(None, [market(0).condition_id])
+    portfolio.launch(desk.desk, STRATEGY, PORTFOLIO, scope, ANN, "cli")
+    a, bound = desk.launched("a", "live")
+
+    async def first(a: Session) -> None:
+        await a.holds(5)
+
+    desk.play(first, (a, bound), killed=(0,))
+    (held,) = [row for row in shares.shares(desk.desk) if row["name"] == "exposure"]
+    assert (held["state"], held["share"]) == ("running", 15 * MICRO)
+
+    async def both(b: Session, again: Session) -> None:
+        assert b.state.account[0]["room"] <= 1, "nothing is left for it yet"
+        await until(lambda: b.state.account[0]["room"] > 2 * MICRO, "the other one gave back what it does not use")
+        await until(lambda: exposure(b) > 0, "and it is used")
+        seen = await trades(b, again)
+        assert max(whole for whole, _ in seen) <= 15 * MICRO
+
+    desk.play(both, desk.launched("b", "live"), (resume(tmp_path / "a"), bound))
+    assert rooms(tmp_path / "b")[0] == 0
 
 
 def test_one_that_goes_on_gets_what_the_others_left_it(tmp_path: Path):

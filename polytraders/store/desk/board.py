@@ -91,7 +91,7 @@ def put_run(
 
 def this_process() -> str:
     """This process among all: the machine since its start and the process namespace, its number there and its begin."""
-    return f"{_here()} {os.getpid()} {_begun(os.getpid())}"
+    return f"{_here()} {os.getpid()} {_begun(os.getpid()) or ''}"
 
 
 @lru_cache(1)
@@ -103,13 +103,23 @@ def _here() -> str:
         return ""
 
 
-def _begun(pid: int) -> str:
-    """Clock ticks since the machine's start when a process began; "" when there is none, or only its remains."""
+def _begun(pid: int) -> str | None:
+    """Clock ticks since the machine's start when a process began; "" = it is dead, None = that cannot be seen."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return ""
+        return None if _there(pid) else ""  # somebody else's, where /proc hides those
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def gone(tx: Transaction, run_id: str) -> bool | None:
@@ -119,7 +129,8 @@ def gone(tx: Transaction, run_id: str) -> bool | None:
     pid, _, begun = rest.partition(" ")
     if not where or where != _here() or not pid.isdigit() or not begun:
         return None
-    return _begun(int(pid)) != begun
+    found = _begun(int(pid))
+    return None if found is None else found != begun
 
 
 def absent(tx: Transaction, run_id: str, now: int) -> str:

@@ -52,15 +52,18 @@ class Use:
     """How one run stands to one limit.
 
     allowed: the most its step may use by anything it was told or will still hear; raised: the limit as an override
-    lifts it for this run, 0 = none does. gross, net (YES less NO, at cost) and category: of a market.
+    lifts it for this run, 0 = none does. most: what its own limits let it use at all, whole: what its settings let all
+    runs of its portfolio use; 0 = they do not say. gross, net (YES less NO, at cost) and category: of a market.
     """
 
     used: int
     allowed: int = 0
     raised: int = 0
+    most: int = 0
     gross: int = 0
     net: int = 0
     category: str = ""
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +144,8 @@ def refresh(desk: Database, mine: Standing, now: int | None = None) -> Shared:
 
     Raises UsageError when the portfolio is not saved.
     """
-    now = clock(now)
     with desk.write() as tx:
+        now = clock(now)  # what was waited for is no silence
         limits = _limits(tx, mine.portfolio_id)
         others = _others(tx, mine, limits.tenant_id, now)
         stored = tx.rows("SELECT * FROM shares WHERE run_id = :id", id=mine.run_id)
@@ -166,7 +169,7 @@ def refresh(desk: Database, mine: Standing, now: int | None = None) -> Shared:
         silent = [*others.silent, *_untold(tx, mine, limits, now)]
     return Shared(
         at=now, shares=shares, lost=others.lost(mine.portfolio_id, now), bankroll=limits.bankrolls,
-        loss_limits=limits.losses, elsewhere=others.elsewhere(mine.portfolio_id), common=common,
+        loss_limits=limits.losses, elsewhere=others.elsewhere, common=common,
         silent=tuple(sorted(set(silent))), runs=len(others.runs),
     )  # fmt: skip
 
@@ -175,8 +178,7 @@ def end(desk: Database, mine: Standing, now: int | None = None) -> None:
     """A run has ended: what it holds goes on to count, and nothing is kept free for it. A paper run holds nothing."""
     now = clock(now)
     with desk.write() as tx:
-        tx.run("DELETE FROM shares WHERE run_id = :id", {"id": mine.run_id})
-        tx.run("DELETE FROM figures WHERE run_id = :id", {"id": mine.run_id})
+        _forget(tx, mine.run_id)
         if mine.pool == PAPER:
             return
         limits = _limits(tx, mine.portfolio_id)
@@ -222,7 +224,7 @@ def release(
         run = tx.row("SELECT * FROM runs WHERE run_id = :id", id=run_id)
         figures = tx.row("SELECT * FROM figures WHERE run_id = :id", id=run_id)
         if run is None and figures is None:
-            raise UsageError("no run of this id is known", where=run_id, mend="polytraders portfolios shares")
+            raise UsageError("no run has this id", where=run_id, mend="polytraders portfolios shares")
         ended = run is None or run["state"] in ENDED
         dead = gone(tx, run_id)
         heard = max(row["heartbeat_ns" if row is run else "ts_ns"] for row in (run, figures) if row is not None)
@@ -230,8 +232,7 @@ def release(
             return refuse(tx, now, actor, channel, Kind.RELEASE, run_id, "GOV_RUN_NOT_GONE", str(run["state"]))
         shares = tx.rows("SELECT name, share FROM shares WHERE run_id = :id", id=run_id)
         if empty:
-            tx.run("DELETE FROM shares WHERE run_id = :id", {"id": run_id})
-            tx.run("DELETE FROM figures WHERE run_id = :id", {"id": run_id})
+            _forget(tx, run_id)
         else:  # it may have used all of its share since it spoke last
             tx.run("UPDATE shares SET used = share WHERE run_id = :id", {"id": run_id})
             tx.run("UPDATE figures SET state = 'ended', opens = 0 WHERE run_id = :id", {"id": run_id})
@@ -337,27 +338,21 @@ def _bankroll(tx: Transaction, portfolio_id: str) -> Decimal:
 @dataclass(frozen=True, slots=True)
 class _Others:
     runs: Mapping[str, Mapping[str, Any]]
-    shares: Mapping[str, list[Mapping[str, Any]]]
-    """By limit."""
+    sums: Mapping[str, list[tuple[bool, int, int, int]]]
+    """Limit -> by portfolio: whether it is the run's own; used, shares, runs that want more."""
+    elsewhere: tuple[Elsewhere, ...]
     silent: tuple[str, ...]
 
-    def within(self, layer: str, portfolio_id: str, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        return [row for row in rows if layer == "tenant" or self.runs[row["run_id"]]["portfolio_id"] == portfolio_id]
+    def of(self, name: str, layer: str) -> tuple[int, int, int]:
+        """(used, shares, runs that want more) of a limit within a layer."""
+        found = [rest for mine, *rest in self.sums.get(name, ()) if mine or layer == "tenant"]
+        used, share, waiting = (sum(row[k] for row in found) for k in range(3))
+        return used, share, waiting
 
     def lost(self, portfolio_id: str, now: int) -> tuple[Falls, Falls]:
         """What those of the portfolio, of the tenant lost: gains of one make up for no loss of another."""
-        return _lost(self.within("portfolio", portfolio_id, self.runs.values()), now), _lost(self.runs.values(), now)
-
-    def elsewhere(self, portfolio_id: str) -> tuple[Elsewhere, ...]:
-        """What they have in markets."""
-        mine = {id_ for id_, run in self.runs.items() if run["portfolio_id"] == portfolio_id}
-        return tuple(
-            Elsewhere(row["run_id"] in mine, name, row["category"], row["gross"], row["net"])
-            for name, rows in self.shares.items()
-            if name not in (EXPOSURE, ORDERS)
-            for row in rows
-            if row["gross"] or row["net"]
-        )
+        mine = [row for row in self.runs.values() if row["portfolio_id"] == portfolio_id]
+        return _lost(mine, now), _lost(self.runs.values(), now)
 
 
 def _others(tx: Transaction, mine: Standing, tenant_id: str, now: int) -> _Others:
@@ -368,17 +363,37 @@ def _others(tx: Transaction, mine: Standing, tenant_id: str, now: int) -> _Other
     for id_, row in list(runs.items()):
         if row["state"] == "running" and now - row["ts_ns"] > ALIVE_NS:
             if mine.pool == PAPER and gone(tx, id_):
-                del runs[id_]  # it ended without a word, and so did all that it held
+                _forget(tx, id_)  # it ended without a word, and so did all that it held
+                del runs[id_]
                 continue
             silent.append(id_)
-    found = tx.rows(f"SELECT s.* FROM shares s JOIN figures f ON f.run_id = s.run_id WHERE {where}", **who)
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found:
-        run = runs.get(row["run_id"])
-        if run is None or (row["name"] == ORDERS and now - run["ts_ns"] > HOUR_NS):
-            continue
-        by_name.setdefault(row["name"], []).append(row)
-    return _Others(runs, by_name, tuple(silent))
+    if not runs:
+        return _Others({}, {}, (), ())
+    sums: dict[str, list[tuple[bool, int, int, int]]] = {}
+    for row in tx.rows(
+        "SELECT s.name, f.portfolio_id, SUM(s.used) AS used, SUM(s.share) AS share, SUM(f.opens) AS waiting "
+        f"FROM figures f JOIN shares s ON s.run_id = f.run_id WHERE {where} "
+        "AND (f.portfolio_id = :mine OR s.name = :exposure) AND (s.name <> :orders OR f.ts_ns >= :hour) "
+        "GROUP BY s.name, f.portfolio_id",
+        **who, mine=mine.portfolio_id, exposure=EXPOSURE, orders=ORDERS, hour=now - HOUR_NS,
+    ):  # fmt: skip
+        numbers = (int(row[name]) for name in ("used", "share", "waiting"))  # PostgreSQL's sums are decimals
+        sums.setdefault(row["name"], []).append((row["portfolio_id"] == mine.portfolio_id, *numbers))
+    held = tx.rows(
+        "SELECT s.run_id, s.name, s.category, s.gross, s.net FROM figures f JOIN shares s ON s.run_id = f.run_id "
+        f"WHERE {where} AND (s.gross <> 0 OR s.net <> 0) ORDER BY s.run_id, s.name",
+        **who,
+    )
+    own = {id_ for id_, run in runs.items() if run["portfolio_id"] == mine.portfolio_id}
+    elsewhere = (
+        Elsewhere(row["run_id"] in own, row["name"], row["category"], row["gross"], row["net"]) for row in held
+    )
+    return _Others(runs, sums, tuple(elsewhere), tuple(silent))
+
+
+def _forget(tx: Transaction, run_id: str) -> None:
+    tx.run("DELETE FROM shares WHERE run_id = :id", {"id": run_id})
+    tx.run("DELETE FROM figures WHERE run_id = :id", {"id": run_id})
 
 
 def _untold(tx: Transaction, mine: Standing, limits: _Limits, now: int) -> list[str]:
@@ -420,14 +435,14 @@ def _granted(
 ) -> tuple[int, tuple[Common, ...]]:
     """(what the run may use of a limit, the limit as its layers have it)."""
     shares, common = [], []
-    for layer, number in layers:
-        rows = others.within(layer, mine.portfolio_id, others.shares.get(name, ()))
-        used, share = sum(row["used"] for row in rows), sum(row["share"] for row in rows)
-        waiting = sum(1 for row in rows if others.runs[row["run_id"]]["opens"])
+    for layer, number in (*layers, *((("portfolio", use.whole),) if use.whole else ())):
+        used, share, waiting = others.of(name, layer)
         limit = max(number, use.raised)
         shares.append(fair_share(limit, use.used, used, share, 1 + waiting, mine.opens))
         common.append(Common(layer, number, use.used + used))
-    return min(shares), tuple(common)
+    if use.whole:
+        common.pop()  # no layer's
+    return min(*shares, use.most or min(shares)), tuple(common)
 
 
 def _figures(mine: Standing, tenant_id: str, state: str, now: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ as it told us to wait. A library's limiter would know neither.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 STANDARD = (40.0, 60.0, 80.0, 120.0)
@@ -37,6 +39,8 @@ BY_ADDRESS = {
     ("GET", "/balance-allowance/update"): 50,
 }
 """(method, path) -> requests in ten seconds."""
+LONGEST_RESET = 60.0
+"""s: a bucket of the venue is full again long before; a reset later than that is another clock's."""
 
 
 @dataclass
@@ -84,6 +88,8 @@ class Budget:
     )
     tier: str = "standard"
     denied: int = 0
+    left: Callable[[int, float], None] = lambda orders, seconds: None
+    """Told what an answer says of the signer's orders: how many are left, and s until they are all there again."""
 
     def buckets(self, method: str, path: str) -> list[Bucket]:
         """What a request takes from."""
@@ -131,3 +137,16 @@ class Budget:
                 bucket.told(remaining, now)
             if status == 429:
                 bucket.close(wait, now)
+        if self.orders in buckets and (remaining is not None or status == 429):
+            full = (self.orders.burst - self.orders.level) / self.orders.rate
+            full = max(full, self.orders.closed_until - now, _reset(headers))
+            self.left(0 if status == 429 else math.floor(remaining or 0), full)
+
+
+def _reset(headers: dict[str, str]) -> float:
+    """s until the venue says that its bucket is full, 0 when it does not or says what cannot be."""
+    try:
+        wait = float(headers["Poly-RateLimit-Reset"]) - time.time()
+    except (KeyError, ValueError):
+        return 0.0
+    return wait if 0 < wait <= LONGEST_RESET else 0.0
