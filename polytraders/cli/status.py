@@ -45,7 +45,8 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
         yield "no run has been here yet: polytraders run"
     for run in told["runs"]:
         account = told["accounts"].get(run["run_id"])
-        holds = any(one["run_id"] == run["run_id"] for one in told["positions"])
+        mine = [one for one in told["positions"] if one["run_id"] == run["run_id"]]
+        holds = any(float(one.get(name) or 0) for one in mine for name in ("size_shares", "value_pusd"))
         if run in ended and not holds:
             continue
         yield under("  ".join((run["run_id"], run["mode"], run["strategy_id"], run["portfolio_id"])), 0)
