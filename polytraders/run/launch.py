@@ -31,6 +31,11 @@ GATES = {"shadow": Gate.DRY, "paper": Gate.OPEN, "live": Gate.APPROVAL}
 LOCK = "writer.lock"
 
 
+LEFT: dict[str, dict[str, int]] = {"shadow": {}, "paper": {}, "live": {"merge_least": 0}}
+"""Options of `new_state` that a mode fixes. No order book merges complete sets, the chain does, on a person's word
+(`polytraders chain merge`): a live step that asked for it would be refused and ask again, for ever."""
+
+
 @dataclass
 class Launched:
     """A run whose log is open and whose lock is held; `session` is what the log says of this process."""
@@ -94,7 +99,7 @@ def begin(
         pins=dict(pins or {}),
         notes=notes,
         models={"venue": venue, **(models or {})},
-        engine={**engine_options(settings), **gate_options(settings, GATES[mode]), **(engine or {})},
+        engine={**engine_options(settings), **gate_options(settings, GATES[mode]), **LEFT[mode], **(engine or {})},
         quality={},
         rules=[],
         created_ns=time.time_ns(),

@@ -41,7 +41,7 @@ from polytraders.rows import ACTION, EVENT, TO_PEOPLE, ActionKind, Answer, Event
 from polytraders.run.orders import Orders
 from polytraders.run.outbox import Outbox
 from polytraders.run.own import OwnOrders
-from polytraders.run.snapshot import VENUE, write_snapshot
+from polytraders.run.snapshot import VENUE, fixed, write_snapshot
 from polytraders.run.supervisor import FIRST_WAIT, Supervisor, cause
 from polytraders.store.frozen import freeze, layout_of
 from polytraders.store.log import LogWriter, Position, RecordKind
@@ -647,14 +647,14 @@ class Runner:
         if resident is not None and not now:  # its journal belongs before the snapshot
             self._decide([])
         self._snapshot_seq, self._snapshot_at = self.step.seq, self.now()
-        books: dict[str, Any] = {"orders": self.orders.as_data(), "notes": dict(self.notes)}
+        books: dict[str, Any] = {"orders": self.orders.as_data(), "notes": self.notes}
         layout, arrays = layout_of(state), freeze(state)
         if resident is not None:
             frozen = resident.freeze()
             books["venue"] = frozen.books
             layout |= {VENUE + name: shape for name, shape in frozen.layout.items()}
             arrays |= {VENUE + name: data for name, data in frozen.arrays.items()}
-        parts = (self.step.seq, books, layout, arrays)
+        parts = (self.step.seq, fixed(books), layout, arrays)
         self.writer.mark(lambda at: self._snapshots.submit(self._write_snapshot, at, *parts))
 
     def _write_snapshot(self, at: Position, seq: int, books: Any, layout: Any, arrays: Any) -> None:

@@ -8,6 +8,7 @@ the SHA-256 of the chain at its position, which whoever reads on from there comp
 Invariants
     N1  a snapshot is on the disk whole under its name, or not there
     N2  one that does not fit the program's arrays, or has a flipped byte, is passed over
+    N3  what stands in one was so at one moment: books are `fixed` when the arrays are copied, and written later
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ VENUE = "venue."
 """Before the names of the arrays of a venue that lives in the run's process."""
 KEEP = 3
 """Snapshots that stay; older ones are removed."""
+_JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _HEAD = struct.Struct("<8sII")  # magic, length of the JSON head, CRC32C of what follows
 _LEVEL = 1  # most of a state is zeros: the fastest level takes them out
 
@@ -51,8 +53,13 @@ def snapshot_path(folder: Path, seq: int) -> Path:
     return folder / f"snapshot-{seq:012d}.snap"
 
 
+def fixed(books: Mapping[str, Any]) -> orjson.Fragment:
+    """The books as they are now: a snapshot is written in another thread, while the run goes on and changes them."""
+    return orjson.Fragment(orjson.dumps(books, option=_JSON))
+
+
 def write_snapshot(
-    folder: Path, seq: int, position: Position, books: Mapping[str, Any], layout: Mapping[str, Any],
+    folder: Path, seq: int, position: Position, books: orjson.Fragment, layout: Mapping[str, Any],
     arrays: Mapping[str, bytes],
 ) -> Path:  # fmt: skip
     """Write one, and remove all but the newest `KEEP`."""
@@ -65,7 +72,7 @@ def write_snapshot(
             "layout": layout,
             "lengths": {name: len(data) for name, data in packed.items()},
         },
-        option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
+        option=_JSON,
     )
     body = b"".join((head, *packed.values()))
     path = snapshot_path(folder, seq)

@@ -19,6 +19,7 @@ from polytraders.rows import EventKind, Flag, Gate, Side
 from polytraders.run.launch import Launched, begin, resume
 from polytraders.run.live import Options, Runner, rows_of
 from polytraders.run.replay import replay
+from polytraders.run.snapshot import read_snapshot, snapshots
 from polytraders.store.log import RecordKind, read_log, verify_log
 from polytraders.venue.port import Request
 from polytraders.venue.refusal import Refused
@@ -328,6 +329,41 @@ def test_what_was_refused_here_and_not_said_before_the_end_is_said_by_the_next_p
     assert set(ended["aux"]) == set(stuck)
     assert set(ended["size"]) == {int(Code.EXEC_NOT_SENT_UNPREPARED)}
     assert replay(tmp_path / "r").ok
+
+
+def test_a_snapshot_is_of_one_moment_whenever_it_is_written(tmp_path: Path):
+    """The disk is slow, and an order fills between the moment and the writing: what is taken up must not have half of
+    the fill, for the log tells it again."""
+    port, waiting = FakePort(), []
+
+    async def story(made: Runner) -> None:
+        await until(lambda: len(port.book) >= 2, "quotes rest")
+        key = next(iter(port.book))
+        number = int(port.book[key][0]["order_id"])
+        made._snapshots.submit = lambda *work: waiting.append(work)  # type: ignore[method-assign,assignment,return-value]
+        made._snapshot_if_due(now=True)
+        await until(lambda: waiting, "the log is so far")
+        port.fill(key, int(port.book[key][0]["size"]))
+        await until(lambda: made.orders.by_id[number].ended, "it is filled")
+        ((write, *parts),) = waiting
+        write(*parts)
+        found = read_snapshot(snapshots(tmp_path / "r")[0])
+        assert found is not None
+        assert {n: (filled, trades, ended) for n, _, _, filled, trades, ended, _ in found.books["orders"]}[number] == (
+            0, {}, 0,
+        )  # fmt: skip
+        waiting.clear()
+        del made._snapshots.submit
+
+    play(launch(tmp_path / "r"), port, story, **FEED)
+
+
+@pytest.mark.parametrize(("mode", "least"), [("live", 0), ("paper", 5 * SHARE)])
+def test_a_live_step_leaves_complete_sets_to_the_chain(tmp_path: Path, mode: str, least: int):
+    held = launch(tmp_path / "r", mode, **{"engine.merge_shares": "5"})
+    assert held.step.state.clock[0]["merge_least"] == least
+    held.writer.close({})
+    held.lock.release()
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path):
