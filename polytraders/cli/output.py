@@ -109,12 +109,14 @@ def named(lines: Iterable[tuple[str, str]]) -> Table:
     return made
 
 
-def under(text: str, by: int = 2) -> Padding:
-    """Text that belongs to the line above it, in all its lines."""
+def under(text: str, by: int = 2, loud: str = "") -> Padding:
+    """Text that belongs to the line above it, in all its lines. loud: its first word, where that is bad news."""
     from rich.padding import Padding
     from rich.text import Text
 
-    return Padding(Text(text, overflow="fold"), (0, 0, 0, by), expand=False)
+    told = Text(text, overflow="fold")
+    told.stylize("bold red", 0, len(loud))
+    return Padding(told, (0, 0, 0, by), expand=False)
 
 
 def show(*things: Any) -> None:

@@ -33,7 +33,7 @@ def _stopped(told: dict[str, Any]) -> Iterator[Any]:
 
     for switch in told["switches"]:
         what, by = switch_words(switch, told["names"])
-        yield under(f"ARMED {what}: {switch['reason']} ({by})", 0)
+        yield under(f"ARMED {what}: {switch['reason']} ({by})", 0, loud="ARMED")
 
 
 def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
@@ -45,7 +45,8 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
         yield "no run has been here yet: polytraders run"
     for run in told["runs"]:
         account = told["accounts"].get(run["run_id"])
-        holds = any(one["run_id"] == run["run_id"] for one in told["positions"])
+        mine = [one for one in told["positions"] if one["run_id"] == run["run_id"]]
+        holds = any(float(one.get(name) or 0) for one in mine for name in ("size_shares", "value_pusd"))
         if run in ended and not holds:
             continue
         yield under("  ".join((run["run_id"], run["mode"], run["strategy_id"], run["portfolio_id"])), 0)
@@ -55,12 +56,16 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
         elif run["alive"]:
             yield under(f"{run['state']}, heard of {heard}")
         else:
-            yield under(f"SILENT: {run['state']} when it was last heard of, {heard}; what follows is of then")
+            yield under(
+                f"SILENT: {run['state']} when it was last heard of, {heard}; what follows is of then", loud="SILENT"
+            )
         if account is not None:
             yield under(account_words(account))
         for fault in told["down"]:
             if fault["run_id"] == run["run_id"]:
-                yield under(f"DOWN {fault['name']}" + (f": {fault['error']}" if fault.get("error") else ""))
+                yield under(
+                    f"DOWN {fault['name']}" + (f": {fault['error']}" if fault.get("error") else ""), loud="DOWN"
+                )
     if ended:
         last = max(ended, key=lambda run: run["heartbeat_ns"])
         several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended:"

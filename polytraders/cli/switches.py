@@ -52,9 +52,10 @@ def list_switches(
         return
     if not found:
         show("no kill switch is on" if armed else "no kill switch was ever armed")
-    for one in found:
+    for one in sorted(found, key=lambda one: one["state"] != "armed"):  # what is on first
         what, by = switch_words(one, names)
-        show(under(f"{'ARMED' if one['state'] == 'armed' else 'clear'}  {what}", 0))
+        state, loud = ("ARMED", "ARMED") if one["state"] == "armed" else ("clear", "")
+        show(under(f"{state}  {what}", 0, loud))
         show(under(one["reason"], 7), under(f"{by}; {one['switch_id']}", 7))
 
 

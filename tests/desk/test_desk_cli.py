@@ -187,6 +187,9 @@ def test_a_silent_run_and_those_that_ended_are_told_apart_from_one_that_lives(he
     assert "2 runs have ended, the last r_held (stopped 5 min ago)" in said
     assert "limit exposure: 5 of 10 pUSD (50%), PORT-001 (silent)" in said and said.count("limit exposure") == 1
     assert told("status")["exposure_pusd"] == "10"
+    sold = {"positions": {"x:YES": {"value_pusd": "0", "size_shares": "0", "realised_pnl_pusd": "1"}}}
+    heartbeat(here, "r_held", now - 300 * S, topics=sold)
+    assert "it holds something" not in call("status"), "what was sold is held no more"
 
 
 def test_a_kill_switch_is_armed_listed_and_cleared(waiting):
