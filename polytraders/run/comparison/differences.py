@@ -13,7 +13,7 @@ CAUSES = {
     "gate": "An order of the run waits for a person; the backtest asks nobody.",
     "switch": "A kill switch was on in the run, or trading was halted; the backtest has none.",
     "people": "A person or the desk told the run something: a changed limit, an exit, less left by other runs.",
-    "service": "The run heard what no tape tells: a balance, failed calls, a shortfall, what other runs leave of a limit.",
+    "service": "The run heard what no tape tells: a balance, failed calls, a shortfall, what other runs leave.",
     "latency": "Answers came later or earlier than the latency model has them.",
     "queue": "What a resting order fills depends on the orders before it: the venue's queue is not the model's.",
     "liquidity": "A taking order met another book than the recorded one.",
