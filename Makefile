@@ -1,8 +1,8 @@
 # Polytraders. Needs Python 3.11 or newer, git and make; every target brings the rest itself.
 
 PYTHON ?= python3
-# Test processes. Two are what the continuous-integration machine has.
-JOBS ?= 2
+# Test processes: one more than the continuous-integration machine has cores, for some tests wait most of their time.
+JOBS ?= 3
 # More for pytest, e.g. make test ARGS="-k ledger"
 ARGS ?=
 # Where recordings are looked for; see `make demo`.
@@ -78,7 +78,8 @@ bench: $(READY) ## Measure against peers; writes bench/results.json and BENCHMAR
 # ----------------------------------------------------------------------------------------------------- checks
 
 test: $(READY) ## Every check and test: style, generated files, notebooks, golden runs
-	@PATH="$(CURDIR)/.venv-uv/bin:$$PATH" $(BIN)/pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
+	@PATH="$(CURDIR)/.venv-uv/bin:$$PATH" $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--max-worker-restart 0 $(ARGS)
 
 soak: $(READY) ## Long campaigns over many seeds; POLYTRADERS_SOAK=first:last says how many
 	@PATH="$(CURDIR)/.venv-uv/bin:$$PATH" $(BIN)/pytest -m soak -n $(JOBS) $(ARGS)

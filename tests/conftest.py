@@ -19,6 +19,12 @@ for bot in KERNEL_BOTS:
 for name in ("backtest", "feed", "venue_times", "flush_repeats"):
     loop.compiled(name)
 """
+LONGEST = (
+    "test_shadow_to_live.py", "test_live_approvals.py", "test_notebooks.py", "test_sharing_served.py", "test_crash.py",
+    "test_bundle_clean.py", "test_switch_drill.py", "test_run_control.py", "test_export.py",
+)  # fmt: skip
+"""Files that take minutes, or wait for most of theirs: they begin first, so that no process ends long after the others
+(`--no-loadscope-reorder`: else those with the fewest tests would begin last)."""
 LOCAL = ("127.", "::1", "localhost", "0.0.0.0", "/")
 
 
@@ -27,6 +33,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Fill numba's cache once, before the workers start, so that they do not all compile the same loops."""
     if session.config.getoption("numprocesses", None) and not session.config.option.collectonly:
         subprocess.run([sys.executable, "-c", COMPILE], cwd=session.config.rootpath, check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)

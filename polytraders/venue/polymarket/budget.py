@@ -128,10 +128,7 @@ class Budget:
         if tier in TIERS and tier != self.tier:
             self.tier, rates = tier, TIERS[tier]
             self.orders.rate, self.orders.burst, self.cancels.rate, self.cancels.burst = rates
-        try:
-            remaining = float(headers["Poly-RateLimit-Remaining"])
-        except (KeyError, ValueError):
-            remaining = None
+        remaining = _number(headers, "Poly-RateLimit-Remaining")
         for bucket in buckets:
             if remaining is not None:
                 bucket.told(remaining, now)
@@ -145,8 +142,14 @@ class Budget:
 
 def _reset(headers: dict[str, str]) -> float:
     """s until the venue says that its bucket is full, 0 when it does not or says what cannot be."""
-    try:
-        wait = float(headers["Poly-RateLimit-Reset"]) - time.time()
-    except (KeyError, ValueError):
-        return 0.0
+    wait = (_number(headers, "Poly-RateLimit-Reset") or 0.0) - time.time()
     return wait if 0 < wait <= LONGEST_RESET else 0.0
+
+
+def _number(headers: dict[str, str], name: str) -> float | None:
+    """What a header says, None when that is no number that something can be counted with."""
+    try:
+        said = float(headers[name])
+    except (KeyError, ValueError):
+        return None
+    return said if math.isfinite(said) else None
