@@ -1400,7 +1400,7 @@ def load_bot(name: str) -> Bot:
     bot_id = resolve_bot(name)
     if bot_id in _REGISTERED:
         return _REGISTERED[bot_id]
-    if bot_id not in bot_ids():
+    if bot_id not in bot_ids(bot_id.partition(".")[0]):
         ready = ", ".join(bot_ids(bot_id.partition(".")[0])) or "none"
         raise UsageError(
             f"{bot_id} is named in the library but not built in this version",
