@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trips", type=int, default=5)
-    parser.add_argument("--rest", type=int, default=40, help="orders that rest when the switch is armed")
+    parser.add_argument("--rest", type=int, default=24, help="orders that rest at the trip; limits let a run have 30")
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept (default: a temporary one)")
     parser.add_argument("--write", action="store_true", help="only write what bench/drills.json holds into the page")
     told = parser.parse_args()

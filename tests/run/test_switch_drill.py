@@ -32,4 +32,4 @@ def test_a_trip_under_load_with_refused_cancels(tmp_path: Path):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(5))
 def test_trips_with_many_orders(tmp_path: Path, seed: int):
-    rehearse(tmp_path, markets=8, rest=40, seed=seed)
+    rehearse(tmp_path, markets=8, rest=24, seed=seed)
