@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ import crash  # noqa: E402
 import switch_drill  # noqa: E402
 from served import serve  # noqa: E402
 
-from bench.run import PAGE, between, machine  # noqa: E402
+from bench.run import PAGE, between, circumstances, machine, now  # noqa: E402
 
 SESSION = ("--synth", "7", "--minutes", "240", "--speed", "1.5", "--settlement-ms", "300")
 """What the others at the venue do while runs are killed: two hours and forty minutes."""
@@ -96,7 +94,7 @@ def table(results: dict[str, Any]) -> str:
 
 def _where(found: dict[str, Any]) -> str:
     where = found["machine"]
-    return f"{where['measured_at'][:10]}, {where['cpu']}, {os.cpu_count()} cores, load {where['load_at_start'][0]}"
+    return f"{where['measured_at'][:10]}, {where['cpu']}, {where['cores']} cores, load {where['load_at_start'][0]}"
 
 
 def main() -> int:
@@ -118,7 +116,8 @@ def main() -> int:
         folder = told.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in told.drill or ("crash", "switch"):
-            where = {**machine().detail, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            host = machine()
+            where = {"cores": host.value, **host.detail, **circumstances(), "measured_at": now()}
             try:
                 found = (
                     take_crash(folder, told.kills, told.seed)

@@ -113,20 +113,11 @@ def peer_python() -> Path:
 
 
 def machine() -> Result:
-    """Where this was measured."""
+    """The host and what was installed on it: what stays as long as both do, so neither time nor load."""
     import llvmlite
     import numba
     import numpy
 
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return Result(
         "machine",
         os.cpu_count(),
@@ -134,18 +125,36 @@ def machine() -> Result:
         None,
         None,
         {
-            "cpu": cpu,
+            "cpu": cpu(),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
             "kernel": platform.release(),
             "python": platform.python_version(),
             "numpy": numpy.__version__,
             "numba": numba.__version__,
             "llvmlite": llvmlite.__version__,
-            "commit": commit.stdout.strip() or None,
-            "load_at_start": [round(x, 2) for x in os.getloadavg()],
-            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+
+
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.processor())
+
+
+def now() -> str:
+    """The moment, to the second, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def circumstances() -> dict:
+    """Of which commit and on what a measurement is taken that begins now; commit: None where git cannot say."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip() or None,
+        "cpu": cpu(),
+        "load_at_start": [round(x, 2) for x in os.getloadavg()],
+    }
 
 
 # ------------------------------------------------------------------------------------------------- results
@@ -477,19 +486,21 @@ PARTS: dict[str, Callable[[int, Callable[[str], None]], list[Result]]] = {
 
 
 def run(rounds: int, say: Callable[[str], None], parts: Sequence[str] = tuple(PARTS)) -> list[Result]:
-    """Take the measurements of the parts named; `say` hears how it goes."""
+    """Take the measurements of the parts named; `say` hears how it goes. Each says when its part was done,
+    and of which commit and under which load that began."""
     results = [machine()]
     for part in parts:
-        results += PARTS[part](rounds, say)
-    for result in results[1:]:
-        result.detail["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-        result.detail["commit"] = results[0].detail["commit"]
+        taken = circumstances()
+        measured = PARTS[part](rounds, say)
+        for result in measured:
+            result.detail |= taken | {"measured_at": now()}
+        results += measured
     return results
 
 
 def kept(measured: list[Result]) -> list[Result]:
     """The measurements with those of results.json that were not taken now, in the order of all. The machine stays that
-    of the last whole run; what was measured at another time says so."""
+    of the last whole run; a row that was measured on another one says so."""
     if not RESULTS.exists():
         return measured
     known = {row["name"]: Result(**row) for row in json.loads(RESULTS.read_text())}
@@ -507,18 +518,15 @@ def number(value: float | None, unit: str) -> str:
 
 
 def table(results: list[Result]) -> str:
-    """The results as Markdown, machine first."""
-    where = next(r for r in results if r.name == "machine").detail
-    about = (
-        f"{where['measured_at']} · {where['cpu']}, {os.cpu_count()} cores, {where['memory_gb']} GB"
-        f" · Linux {where['kernel']} · Python {where['python']}, numpy {where['numpy']}, numba {where['numba']}"
-        f" · load at start {where['load_at_start'][0]}"
-    )
+    """The results as Markdown, machine first; a row names its processor where that is not the machine's."""
+    host = next(r for r in results if r.name == "machine")
+    where = host.detail
     lines = [
-        about,
+        f"{where['cpu']}, {host.value} cores, {where['memory_gb']} GB · Linux {where['kernel']}"
+        f" · Python {where['python']}, numpy {where['numpy']}, numba {where['numba']}",
         "",
-        "| measurement | ours | against | its value | ratio (spread) | target | |",
-        "|---|---:|---|---:|---:|---:|---|",
+        "| measurement | ours | against | its value | ratio (spread) | target | | measured |",
+        "|---|---:|---|---:|---:|---:|---|---|",
     ]
     for r in results:
         if r.name == "machine":
@@ -528,11 +536,11 @@ def table(results: list[Result]) -> str:
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
         target = f"≥ {d['at_least']}" if "at_least" in d else f"≤ {d['at_most']:.0f}" if "at_most" in d else ""
         verdict = "" if met is None else "met" if met else "**missed**"
-        day = d.get("measured_at", where["measured_at"])[:10]
-        when = "" if day == where["measured_at"][:10] else f" ({day})"
+        elsewhere = f", {d['cpu']}" if d.get("cpu", where["cpu"]) != where["cpu"] else ""
         lines.append(
-            f"| {r.name}{when}: {d['what']} | {number(r.value, r.unit)} {r.unit} | {d['peer_name']} "
-            f"| {number(r.peer, r.unit)} | {ratio}{spread} | {target} | {verdict} |"
+            f"| {r.name}: {d['what']} | {number(r.value, r.unit)} {r.unit} | {d['peer_name']} "
+            f"| {number(r.peer, r.unit)} | {ratio}{spread} | {target} | {verdict} "
+            f"| {d.get('measured_at', 'not known')[:10]}{elsewhere} |"
         )
     return "\n".join(lines)
 
@@ -571,7 +579,13 @@ def main() -> int:
         "--only", nargs="+", choices=PARTS, default=[*PARTS], metavar="PART",
         help=f"measure these only and keep the rest of results.json: {', '.join(PARTS)}",
     )  # fmt: skip
+    parser.add_argument("--write", action="store_true", help="only write what bench/results.json holds into the page")
     arguments = parser.parse_args()
+    if arguments.write:
+        if not RESULTS.exists():
+            parser.error(f"there is no {RESULTS.relative_to(ROOT)} to write from")
+        write(kept([]))
+        return 0
     try:
         results = run(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True), arguments.only)
     except BenchError as error:
