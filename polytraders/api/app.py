@@ -127,7 +127,7 @@ class NewToken(Body):
 
 
 STATUS = {
-    "as_of": "string", "runs": "array", "accounts": "object", "positions": "array", "exposure_pusd": "string",
+    "as_of": "string", "runs": "array", "accounts": "object", "positions": "array", "exposure_pusd": "object",
     "pending": "integer", "switches": "array", "down": "array", "closest": "array", "names": "object",
     "health": "object",
 }  # fmt: skip
@@ -239,7 +239,7 @@ def _looking(app: FastAPI, desk: Database) -> None:
 
     @app.get("/status", **route("read", gives(**STATUS)), tags=["desk"])
     def status() -> dict[str, Any]:
-        """Runs, accounts, positions and exposure, what waits, what is stopped, what is down."""
+        """Runs, accounts, positions, exposure by mode of run, what waits, what is stopped, what is down."""
         now = time.time_ns()
         return views.status_view(desk, now) | {"health": views.health_view(desk, now)}
 

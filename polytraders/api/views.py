@@ -44,13 +44,22 @@ def status_view(desk: Database, now: int) -> dict[str, Any]:
             row["run_id"]: {k: v for k, v in row.items() if k not in hidden} for row in standing(desk, "account", now)
         },
         "positions": positions,
-        "exposure_pusd": units.money_text(sum(units.money_micro(str(p.get("value_pusd", "0"))) for p in positions)),
+        "exposure_pusd": _exposure(positions),
         "pending": len(intents(desk, limit=100_000)),
         "switches": switches(desk, armed=True),
         "down": [row for row in standing(desk, "health", now) if not row.get("up")],
         "closest": standing(desk, "limits", now)[:CLOSEST],
         "names": market_names(desk),
     }
+
+
+def _exposure(positions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Mode of run -> what its positions are worth together, pUSD: what is simulated is not added to what is not.
+    `live` is always there."""
+    worth = {"live": 0}
+    for one in positions:
+        worth[one["mode"]] = worth.get(one["mode"], 0) + units.money_micro(str(one.get("value_pusd", "0")))
+    return {mode: units.money_text(micro) for mode, micro in worth.items()}
 
 
 def health_view(desk: Database, now: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def status(database: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(told)
     else:
-        show(*_stopped(told), *_runs(told, now), *_waiting(told), *_limits(told))
+        show(*_stopped(told), *_runs(told, now), *_exposure(told), *_waiting(told), *_limits(told))
     if told["switches"]:
         raise typer.Exit(1)
 
@@ -70,6 +70,12 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
         last = max(ended, key=lambda run: run["heartbeat_ns"])
         several = f"{len(ended)} runs have ended, the last" if len(ended) > 1 else "one run has ended:"
         yield under(f"{several} {last['run_id']} ({last['state']} {lasting(now - last['heartbeat_ns'])} ago)", 0)
+
+
+def _exposure(told: dict[str, Any]) -> Iterator[Any]:
+    worth = [f"{mode} {amount} pUSD" for mode, amount in told["exposure_pusd"].items() if float(amount)]
+    if worth:
+        yield under(f"positions are worth: {', '.join(worth)}", 0)
 
 
 def _waiting(told: dict[str, Any]) -> Iterator[Any]:

@@ -179,7 +179,7 @@ def test_an_override_is_granted_and_ended(waiting):
 
 def test_status_report_and_listings_tell_what_the_runs_told(waiting):
     status = waiting.call("GET", "/status", "read").json()
-    assert (status["pending"], status["exposure_pusd"], status["health"]["status"]) == (1, "5.2", "ok")
+    assert (status["pending"], status["exposure_pusd"], status["health"]["status"]) == (1, {"live": "5.2"}, "ok")
     assert status["closest"][0]["used"] == "0.5150"
     for topic in ("positions", "orders", "markets", "limits"):
         assert len(waiting.call("GET", f"/{topic}", "read").json()[topic]) == 1

@@ -186,7 +186,11 @@ def test_a_silent_run_and_those_that_ended_are_told_apart_from_one_that_lives(he
     assert "stopped 5 min ago, and it holds something" in said and "r_paper" not in said
     assert "2 runs have ended, the last r_held (stopped 5 min ago)" in said
     assert "limit exposure: 5 of 10 pUSD (50%), PORT-001 (silent)" in said and said.count("limit exposure") == 1
-    assert told("status")["exposure_pusd"] == "10"
+    assert told("status")["exposure_pusd"] == {"live": "10"}, "simulated money ended with its run"
+    heartbeat(here, "r_paper", now, state="running", topics=holding)
+    assert told("status")["exposure_pusd"] == {"live": "10", "paper": "5"}, "and is never added to real money"
+    assert "positions are worth: live 10 pUSD, paper 5 pUSD" in call("status")
+    heartbeat(here, "r_paper", now, state="stopped")
     sold = {"positions": {"x:YES": {"value_pusd": "0", "size_shares": "0", "realised_pnl_pusd": "1"}}}
     heartbeat(here, "r_held", now - 300 * S, topics=sold)
     assert "it holds something" not in call("status"), "what was sold is held no more"
