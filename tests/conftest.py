@@ -20,11 +20,12 @@ for name in ("backtest", "feed", "venue_times", "flush_repeats"):
     loop.compiled(name)
 """
 LONGEST = (
-    "test_shadow_to_live.py", "test_live_approvals.py", "test_notebooks.py", "test_sharing_served.py", "test_crash.py",
-    "test_bundle_clean.py", "test_switch_drill.py", "test_run_control.py", "test_export.py",
+    "test_shadow_to_live.py", "test_live_guard.py", "test_notebooks.py", "test_live_approvals.py",
+    "test_bundle_clean.py", "test_sharing_served.py", "test_crash.py", "test_run_secrets.py", "test_claims.py",
+    "test_switch_drill.py", "test_run_control.py", "test_export.py",
 )  # fmt: skip
-"""Files that take minutes, or wait for most of theirs: they begin first, so that no process ends long after the others
-(`--no-loadscope-reorder`: else those with the fewest tests would begin last)."""
+"""Files that take minutes, or wait for most of theirs, the longest first: they begin first, so that no process ends
+long after the others (`--no-loadscope-reorder`: else those with the fewest tests would begin last)."""
 LOCAL = ("127.", "::1", "localhost", "0.0.0.0", "/")
 
 
