@@ -637,11 +637,14 @@ def test_a_wallet_that_cannot_be_read_is_unknown_and_one_with_more_is_fine(tmp_p
     at_the_desk(tmp_path / "r", whole, port=port, **{"live.reconcile_s": "1"})
 
 
-def test_what_nobody_answered_is_void_when_the_run_is_over(tmp_path: Path):
-    """Or the next run's approver answers a proposal of a run that is gone."""
-    url, chosen = f"sqlite:///{tmp_path / 'desk.sqlite'}", settings(**QUIET)
+def unanswered(
+    folder: Path, story: Callable[[Any], Awaitable[None]], after: Callable[[Any], None] = lambda desk: None, **more: Any
+) -> None:
+    """A live run at the approval gate that nobody answers: the story hears of its desk while it works, `after` when it
+    is over."""
+    url, chosen = f"sqlite:///{folder / 'desk.sqlite'}", settings(**QUIET, **more)
     begun = begin(
-        chosen, mode="live", strategy=STRATEGY, infos=[market(0)], venue="fake", folder=tmp_path / "run",
+        chosen, mode="live", strategy=STRATEGY, infos=[market(0)], venue="fake", folder=folder / "run",
         engine={"gate": int(Gate.APPROVAL)},
     )  # fmt: skip
 
@@ -653,48 +656,40 @@ def test_what_nobody_answered_is_void_when_the_run_is_over(tmp_path: Path):
         looking = desks.open_desk(url)
         work = asyncio.create_task(made.run())
         try:
-            await until(lambda: len(desks.intents(looking)) == 2, "two proposals")
+            await story(looking)
         finally:
             made.stop()
             await asyncio.wait_for(work, 60)
             told.close("stopped")
             begun.lock.release()
-        assert desks.intents(looking, ("PENDING", "APPROVED")) == []
-        assert {one["status"] for one in desks.intents(looking, ())} == {"VOID"}
+        after(looking)
         looking.close()
 
     asyncio.run(whole())
 
 
+def test_what_nobody_answered_is_void_when_the_run_is_over(tmp_path: Path):
+    """Or the next run's approver answers a proposal of a run that is gone."""
+
+    async def story(desk: Any) -> None:
+        await until(lambda: len(desks.intents(desk)) == 2, "two proposals")
+
+    def after(desk: Any) -> None:
+        assert desks.intents(desk, ("PENDING", "APPROVED")) == []
+        assert {one["status"] for one in desks.intents(desk, ())} == {"VOID"}
+
+    unanswered(tmp_path, story, after)
+
+
 def test_a_proposal_that_nobody_answers_expires_and_is_not_called_withdrawn(tmp_path: Path):
     """The step takes it back and the desk's own clock comes to the same end: one end, not two words for it."""
-    url = f"sqlite:///{tmp_path / 'desk.sqlite'}"
-    chosen = settings(**QUIET, **{"engine.intent_ttl_s": 1, "approvals.expiry_s": 5})
-    begun = begin(
-        chosen, mode="live", strategy=STRATEGY, infos=[market(0)], venue="fake", folder=tmp_path / "run",
-        engine={"gate": int(Gate.APPROVAL)},
-    )  # fmt: skip
 
-    async def whole() -> None:
-        made = runner(begun, FakePort(), feeds={"feed": Market(0).feed})
-        told = Control(desks.open_desk(url), begun, chosen, None)
-        told.begin()
-        told.attach(made)
-        looking = desks.open_desk(url)
-        work = asyncio.create_task(made.run())
-
+    async def story(desk: Any) -> None:
         def ended() -> list[str]:
-            return [one["code"] for one in desks.intents(looking, ()) if one["status"] != "PENDING"]
+            return [one["code"] for one in desks.intents(desk, ()) if one["status"] != "PENDING"]
 
-        try:
-            await until(lambda: len(ended()) >= 2, "two proposals are over")
-            assert set(ended()) == {"GOV_INTENT_EXPIRED"}
-            assert not [a for a in desks.since(looking, 0) if str(a.kind) == "refused"], "nor is it asked for twice"
-        finally:
-            made.stop()
-            await asyncio.wait_for(work, 60)
-            told.close("stopped")
-            begun.lock.release()
-            looking.close()
+        await until(lambda: len(ended()) >= 2, "two proposals are over")
+        assert set(ended()) == {"GOV_INTENT_EXPIRED"}
+        assert not [a for a in desks.since(desk, 0) if str(a.kind) == "refused"], "nor is it asked for twice"
 
-    asyncio.run(whole())
+    unanswered(tmp_path, story, **{"engine.intent_ttl_s": 1, "approvals.expiry_s": 5})
