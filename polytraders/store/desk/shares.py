@@ -43,8 +43,6 @@ from polytraders.store.sql import Database, Transaction
 
 EXPOSURE, ORDERS = "exposure", "orders"
 HOUR_NS = 3_600 * units.NS_PER_S
-FIRST_MONDAY = 4
-"""1970-01-01 was a Thursday: day 4 was the first Monday of the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,11 +409,18 @@ def _untold(tx: Transaction, mine: Standing, limits: _Limits, now: int) -> list[
     return [r["run_id"] for r in rows if r["portfolio_id"] in known and orjson.loads(r["document"]).get("sends", True)]
 
 
+def _day_and_week(now: int) -> tuple[int, int]:
+    """UTC day and week as the step numbers them; here the step is loaded only where a run asks, which has it anyway."""
+    from polytraders.engine.step import FIRST_MONDAY
+
+    day = now // units.NS_PER_DAY
+    return day, (day - FIRST_MONDAY) // 7
+
+
 def _lost(rows: Iterable[Mapping[str, Any]], now: int) -> Falls:
     """A run that goes on counts with its fall from its highest, one that has ended with what it lost in the day and
     the week."""
-    day = now // units.NS_PER_DAY
-    week = (day - FIRST_MONDAY) // 7
+    day, week = _day_and_week(now)
     total = dict.fromkeys(Falls.__dataclass_fields__, 0)
     for row in rows:
         today, this_week, ended = row["day"] >= day, row["week"] >= week, row["state"] == "ended"
@@ -446,10 +451,10 @@ def _granted(
 
 
 def _figures(mine: Standing, tenant_id: str, state: str, now: int) -> dict[str, Any]:
-    day = now // units.NS_PER_DAY
+    day, week = _day_and_week(now)
     return {
         "run_id": mine.run_id, "pool": mine.pool, "portfolio_id": mine.portfolio_id, "tenant_id": tenant_id,
         "strategy_id": mine.strategy_id, "state": state, "opens": int(mine.opens and state == "running"),
-        "ts_ns": now, "day": day, "week": (day - FIRST_MONDAY) // 7,
+        "ts_ns": now, "day": day, "week": week,
         **{name: getattr(mine.falls, name) for name in Falls.__dataclass_fields__},
     }  # fmt: skip
