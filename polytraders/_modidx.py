@@ -514,8 +514,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'polytraders/intel/orderflowanalyzer.py'),
                                                      'polytraders.intel.orderflowanalyzer.read_book': ( 'intel/orderflowanalyzer.html#read_book',
                                                                                                         'polytraders/intel/orderflowanalyzer.py'),
-                                                     'polytraders.intel.orderflowanalyzer.root': ( 'intel/orderflowanalyzer.html#root',
-                                                                                                   'polytraders/intel/orderflowanalyzer.py'),
                                                      'polytraders.intel.orderflowanalyzer.visible': ( 'intel/orderflowanalyzer.html#visible',
                                                                                                       'polytraders/intel/orderflowanalyzer.py')},
             'polytraders.reasons': { 'polytraders.reasons.CodeTable': ('reasons.html#codetable', 'polytraders/reasons.py'),

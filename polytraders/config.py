@@ -69,7 +69,7 @@ class Engine(Part):
 
     decide_interval_ms: int = Field(100, ge=0, le=60_000, description="ms between decisions; 0 = on every message")
     rejudge_interval_ms: int = Field(
-        1_000, ge=0, le=60_000, description="ms until a quote that stays is put to risk again; 0 = at every decision"
+        5_000, ge=0, le=60_000, description="ms until a quote that stays is put to risk again; 0 = at every decision"
     )
     sample_interval_s: int = Field(1, ge=1, le=3_600, description="s between account samples")
     full_panel: bool = Field(False, description="compute the votes after a REJECT too")

@@ -24,6 +24,7 @@ from polytraders.engine.step import (
     fetch_answer,
     fetch_events,
     flush_repeats,
+    grid_time,
     has_room,
     tick,
 )
@@ -94,6 +95,7 @@ def _backtest(many):
         answered = cursor[ANSWERED]
         core, clock = venue.core[0], state.clock[0]
         logging = room > 0
+        gridded = not many and clock.interval > 0
         end = events[n - 1].ts_recv
         while has_room(out) and (not logging or logged < room):
             t_local = events[local].ts_recv if local < n else FAR
@@ -103,6 +105,8 @@ def _backtest(many):
             t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv if answering else FAR
             # the venue, up to where we may interfere
             earliest = min(t_local, t_answer, end)
+            if gridded and earliest > clock.last_tick:  # we act at decision times only
+                earliest = grid_time(clock, earliest)
             if clock.next_tick > 0:
                 earliest = min(earliest, clock.next_tick)
             ahead = min(t_arrival, earliest + core.least_entry, end)

@@ -144,6 +144,7 @@ MARKET = lines(
         ("taker_delay", "<i8"),  # ns a crossing order waits at the venue before it is matched
         ("flags", "<i8"),  # rows.Listed bits: what is held against it
         ("switch", "<i8"),  # kill switches of this market, its event or its feed: see engine.switches; 0 = none
+        ("news_ts", "<i8"),  # ns, when its rules, its status or its limits last changed
         ("x", "<f8", (N_FEATURES,)),
     ]
 )
@@ -238,6 +239,7 @@ ACCOUNT = np.dtype(
         ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
         ("sent", "<i8", (SENT_CELLS,)),  # orders sent, by period
         ("room", "<i8"),  # micro-pUSD + 1 that may be tied up in all, see rows.Signal.ROOM; 0 = no such limit
+        ("judged_equity", "<i8"),  # micro-pUSD, equity when risk was last asked about anything
     ]
 )
 
@@ -252,13 +254,13 @@ ORDER = lines(
         ("judged_ts", "<i8"),  # ns, when risk and execution last let it stand
         ("price", "<i4"),  # pips, in the order's own token
         ("market", "<i4"),
-        ("slot", "<i2"),
+        ("judged_mark2", "<i2"),  # pips x 2, the market's mid at judged_ts
+        ("slot", "i1"),
         ("outcome", "i1"),
         ("side", "i1"),
         ("order_type", "i1"),
         ("flags", "i1"),
         ("state", "i1"),  # see below
-        ("spare", "i1"),
         ("submit_ts", "<i8"),
         ("ack_ts", "<i8"),  # 0 = not acknowledged
         ("ahead", "<i8"),  # micro-shares queued before it as far as we can tell: at most the level's size
@@ -425,6 +427,7 @@ CLOCK = np.dtype(
         ("exit_slippage", "<i8"),  # pips
         ("exit_pause", "<i8"),  # ns
         ("unwinder", "<i8"),  # place of risk.inventoryunwinder among the risk bots, -1 = its advice is not followed
+        ("news_ts", "<i8"),  # ns, when parameters, limits or measurements of the whole run last changed
     ]
 )
 
@@ -432,7 +435,7 @@ BOT = np.dtype(
     [
         ("mode", "<i8"),  # MODE_*
         ("hash", "<i8"),  # rolling over every decision of this bot
-        ("decisions", "<i8"),
+        ("decisions", "<i8"),  # that rows account for: `decided` has all of them
         ("warned", "<i8"),  # 1 = a parameter stands beyond its warning: every decision says so
         ("switched", "<i8"),  # 1 = its kill switch is armed
     ]
@@ -555,3 +558,8 @@ def clear_targets(targets):
             t.order_type = OrderType.GTC
             t.passive_only = t.reduce_only = t.reshaped = 0
             t.fair = t.edge = t.max_slippage_bps = t.ttl = 0
+
+
+def decided(state: State) -> np.ndarray:
+    """int64[b]: decisions of each bot so far, those that are only counted included."""
+    return state.bots["decisions"] + state.repeats["count"].sum(axis=(0, 1))

@@ -14,8 +14,10 @@ Invariants
         which are worth 1 pUSD a pair as shares and as cash
     S3  every decision enters its bot's rolling hash, whether or not it is written
     S4  a reshape never grows an order and never changes market, side or outcome
-    S5  a quote that stays as it is wanted is judged again when something filled in its market, while trading is halted
-        or the feed is down, and at least every `clock.rejudge`; a new or changed quote always is
+    S5  a quote that stays as it is wanted is judged again at the next decision after something filled in its market,
+        after its mid moved by a tick, after the equity fell by a thousandth, after news of its market or of the run
+        (rules, status, parameters, limits, measurements), while trading is halted or the feed is down, and at least
+        every `clock.rejudge`; a new or changed quote always is
     S6  an intent that leads to an action has its whole chain written under one correlation number; an order that
         waited for a person stands under that of its proposal, with the chain of both times
 """
@@ -115,6 +117,8 @@ _MARKET_LINES = (MARKET.fields["x"][1] + 8 * OPPORTUNITY) // LINE + 1
 _POSITION_LINES = POSITION.fields["realised"][1] // LINE
 _REPEAT_BYTES = REPEAT.itemsize
 NO_SLOT = N_SLOTS
+LOSS_SHIFT = 10
+"""A fall of equity by one in 2^10 since risk was last asked has it asked again about whatever stays."""
 RESHAPE = N_SLOTS + 1
 """Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
 
@@ -196,9 +200,8 @@ def _count(state, bot, series, about, code, verdict, observed, limit):
     """
     b, last = state.bots[bot], series[bot]
     last.count += 1
-    mixed = about ^ observed * 2691343689449507681 ^ limit * 8120886135012347963 ^ (verdict << 16 | code)
-    b.hash = (b.hash ^ mixed) * 1099511628211 + (b.hash >> 29)
-    b.decisions += 1
+    mixed = (b.hash ^ about ^ observed) * 2691343689449507681 + (limit ^ (verdict << 16 | code) << 32)
+    b.hash = mixed ^ mixed >> 29
     return last.code != code or last.verdict != verdict  # before the first one, code is 0
 
 
@@ -286,6 +289,7 @@ def _write_rows(clock, bots, repeats, severities, decisions, chain, count, marke
         row.out_size = staged.out_size
         row.market = market.id
         row.repeats = last.count - 1
+        b.decisions += last.count
         row.bot = staged.bot
         row.code = staged.code
         row.slot = staged.slot
@@ -330,6 +334,7 @@ def flush_repeats(state, out):
                         row.severity = Severity.WARN
                     row.outcome = row.side = row.terms = 0
                     row.mode = state.bots[bot].mode
+                    state.bots[bot].decisions += last.count
                     last.count = 0
     return True
 
@@ -354,15 +359,21 @@ def _sample(clock, account, samples, count, now):
 
 
 @inline
+def grid_time(clock, when):
+    """The first decision time of the grid at or after `when`, ns."""
+    # a division takes as long as the rest of an event; mostly the answer is the time after the last one
+    after = clock.last_tick + clock.interval
+    return after if clock.last_tick < when <= after else -(-when // clock.interval) * clock.interval
+
+
+@inline
 def _arm(clock, when):
     """Make sure that a decision time at or after `when` is on the clock."""
     interval, armed = clock.interval, clock.next_tick
     if interval == 0:
         clock.next_tick = when if armed == 0 else min(when, armed)
     elif armed == 0 or when <= armed - interval:
-        # a division takes as long as the rest of an event; mostly the answer is the time after the last one
-        after = clock.last_tick + interval
-        clock.next_tick = after if clock.last_tick < when <= after else -(-when // interval) * interval
+        clock.next_tick = grid_time(clock, when)
 
 
 @inline
@@ -655,6 +666,7 @@ def _submit(state, out, intent, market, price, size, order_type, flags, corr):
     order.flags = flags
     order.state = PENDING_NEW
     order.submit_ts = order.judged_ts = market.now
+    order.judged_mark2 = market.mark2
     order.ack_ts = 0
     order.expires = gtd_expires(expiry) if expiry > 0 else 0
     order.ahead = _depth(state.book, market, intent.outcome, intent.side, price)
@@ -704,6 +716,7 @@ def _decay_recent(account, now):
 def _judge(state, kernels, out, market, position, account, ladder, intent, terms):
     """The risk chain: declared order, stop at the first REJECT. Returns True when the intent may go on."""
     clock, vote = state.clock[0], state.vote[0]
+    account.judged_equity = account.equity
     first = clock.n_intel + clock.n_disc + clock.n_strat
     allowed = True
     slot = intent.slot
@@ -772,12 +785,14 @@ def _same(order, intent, price, size):
 
 @inline
 def _stands(clock, account, market, position, order):
-    """True when a quote that stays need not be put to risk again: it was judged less than `rejudge` ago, nothing of
-    this market filled since, trading goes on and the feed is up."""
+    """True when a quote that stays need not be put to risk again: S5."""
+    judged = order.judged_ts
     return (
         clock.rejudge > 0
-        and market.now - order.judged_ts < clock.rejudge
-        and position.last_fill_ts < order.judged_ts
+        and market.now - judged < clock.rejudge
+        and max(position.last_fill_ts, market.news_ts, clock.news_ts) < judged
+        and abs(market.mark2 - order.judged_mark2) < 2 * market.tick
+        and account.judged_equity - account.equity <= account.judged_equity >> LOSS_SHIFT
         and account.halted == 0
         and account.switch == 0
         and market.switch == 0
@@ -856,8 +871,10 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, orig
     if kept:
         corr = state.orders[working].corr
     if kept and _stands(clock, account, market, position, state.orders[working]):
-        _note(state, out, origin, market, series, why, intent, _terms(intent), intent.edge, intent.fair)
-        _write_chain(state, out, market, corr, intent, False)
+        repeats, about = state.repeats[market.id, series], _about(market, series, intent)
+        if _count(state, origin, repeats, about, why, Verdict.NONE, intent.edge, intent.fair):
+            _keep(out, origin, series, why, Verdict.NONE, intent, _terms(intent), intent.edge, intent.fair, True)
+            _write_chain(state, out, market, corr, intent, False)
         return
     _begin_chain(out)
     _show_working(state, market, intent, working)
@@ -918,6 +935,7 @@ def _pursue(state, kernels, out, market, position, account, ladder, intent, orig
         )
         if keep:
             state.orders[working].judged_ts = market.now
+            state.orders[working].judged_mark2 = market.mark2
         waiting = takes and (state.taking[market.id, slot] > 0 or working >= 0)
         if not keep and not waiting:
             if kept:  # risk or execution changed what stood: this is a new intent after all
@@ -1353,43 +1371,11 @@ def _configure(state, event):
 
 
 @inline
-def consume(state, out, event):
-    """Take in one event row. The caller has run every decision time before it: see `decides_before`."""
-    clock = state.clock[0]
-    clock.now = event.ts_recv
-    clock.seq += 1
-    kind = event.kind
-    if kind == EventKind.CLOCK:
-        return
-    if event.market < 0:
-        if kind == EventKind.SWITCH:
-            switch_run(state.account[0], state.bots, clock.n_bots, event)
-        elif kind == EventKind.SIGNAL:
-            if event.aux < 0:  # what rests is judged again; a market without orders has nothing to judge
-                _on_signal(state.account[0], event)
-                for i in range(clock.n_markets):
-                    if state.positions[i].open_orders > 0:
-                        touch(state, state.markets[i], event.ts_recv)
-            return
-        elif kind == EventKind.CONFIG:
-            _configure(state, event)
-        for i in range(clock.n_markets):
-            if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
-                state.markets[i].feed_up = kind == EventKind.FEED_UP
-            elif kind == EventKind.EXIT:
-                state.positions[i].forced = event.size
-            touch(state, state.markets[i], event.ts_recv)
-        return
-    market = state.markets[event.market]
-    if kind <= EventKind.CHANGE:
-        bk.apply(state.book, market, event)
-        market.book_ts = event.ts_recv
-        market.event_ts = event.ts_event
-    elif kind == EventKind.TRADE:
-        _on_trade(state, market, event)
-    elif kind >= EventKind.ORDER_ACK and kind <= EventKind.CANCEL:
-        _on_order_event(state, out, market, event)
-    elif kind == EventKind.TICK_SIZE:
+def _on_news(state, out, market, event):
+    """What is neither book nor tape nor an answer about an order: rare, and a reason to judge again what stays."""
+    clock, kind = state.clock[0], event.kind
+    market.news_ts = event.ts_recv
+    if kind == EventKind.TICK_SIZE:
         market.tick = event.price
     elif kind == EventKind.STATUS:
         market.status = event.aux
@@ -1400,6 +1386,7 @@ def consume(state, out, event):
         market.feed_up = kind == EventKind.FEED_UP
     elif kind == EventKind.CONFIG:
         _configure(state, event)
+        clock.news_ts = event.ts_recv
     elif kind == EventKind.FEES:
         market.fee_rate, market.fee_exponent, market.rebate_rate = event.size, event.price, event.aux
     elif kind == EventKind.TAKER_DELAY:
@@ -1431,6 +1418,49 @@ def consume(state, out, event):
     elif kind >= EventKind.SPLIT:
         _on_sets(state.account[0], state.markets, state.positions, market, event)
         _sample(state.clock[0], state.account[0], out.samples, out.count, event.ts_recv)
+
+
+@inline
+def consume(state, out, event):
+    """Take in one event row. The caller has run every decision time before it: see `decides_before`."""
+    clock = state.clock[0]
+    clock.now = event.ts_recv
+    clock.seq += 1
+    kind = event.kind
+    if kind == EventKind.CLOCK:
+        return
+    if event.market < 0:
+        if kind != EventKind.SIGNAL or event.aux < 0:  # a desk's own signal is no news to risk
+            clock.news_ts = event.ts_recv
+        if kind == EventKind.SWITCH:
+            switch_run(state.account[0], state.bots, clock.n_bots, event)
+        elif kind == EventKind.SIGNAL:
+            if event.aux < 0:  # what rests is judged again; a market without orders has nothing to judge
+                _on_signal(state.account[0], event)
+                for i in range(clock.n_markets):
+                    if state.positions[i].open_orders > 0:
+                        touch(state, state.markets[i], event.ts_recv)
+            return
+        elif kind == EventKind.CONFIG:
+            _configure(state, event)
+        for i in range(clock.n_markets):
+            if kind == EventKind.FEED_UP or kind == EventKind.FEED_DOWN:
+                state.markets[i].feed_up = kind == EventKind.FEED_UP
+            elif kind == EventKind.EXIT:
+                state.positions[i].forced = event.size
+            touch(state, state.markets[i], event.ts_recv)
+        return
+    market = state.markets[event.market]
+    if kind <= EventKind.CHANGE:
+        bk.apply(state.book, market, event)
+        market.book_ts = event.ts_recv
+        market.event_ts = event.ts_event
+    elif kind == EventKind.TRADE:
+        _on_trade(state, market, event)
+    elif kind >= EventKind.ORDER_ACK and kind <= EventKind.CANCEL:
+        _on_order_event(state, out, market, event)
+    else:
+        _on_news(state, out, market, event)
     if event.flags & Flag.LAST:
         answer = kind >= EventKind.ORDER_ACK and (
             kind <= EventKind.CANCEL or EventKind.SPLIT <= kind <= EventKind.CONVERT

@@ -5,6 +5,8 @@
 # %% ../../nbs/intel/orderflowanalyzer.ipynb #e02c309d
 from __future__ import annotations
 
+from math import sqrt
+
 from .. import bots
 from ..engine import state as s
 from ..engine.jit import inline
@@ -14,7 +16,7 @@ from ..reasons import Code
 # %% auto #0
 __all__ = ['PARAMETERS', 'SPEC', 'WINDOW', 'LEVELS', 'TOXIC_RATIO', 'CALM_RATIO', 'MIN_MOVE', 'MIN_TRADES', 'PIECE', 'MAX_AGE',
            'SUM_FLOW', 'SUM_VOLUME', 'SUM_TRADES', 'MIDDLE', 'MEAN_MIDDLE', 'SUM_SQUARES', 'SUM_CHANGES', 'PPM',
-           'visible', 'root', 'add_trades', 'read_book', 'drop_flow', 'drop_book', 'classify', 'decide']
+           'visible', 'add_trades', 'read_book', 'drop_flow', 'drop_book', 'classify', 'decide']
 
 # %% ../../nbs/intel/orderflowanalyzer.ipynb #94795631
 PARAMETERS = (
@@ -292,32 +294,19 @@ def visible(ladder, first, stride, count, low, high):
         first += stride
     return total / PPM
 
-# %% ../../nbs/intel/orderflowanalyzer.ipynb #633b0aa4
-@inline
-def root(value, guess):
-    """Square root to about nine digits, from + and / only, for 0 ... 1e16; guess: something near it, or 0.
-
-    A value below 1e-12 counts as zero, and a guess below 0.001 as none: from too far off the iteration would not arrive.
-    """
-    if value < 1e-12:
-        return 0.0
-    near = guess if guess > 1e-3 else max(value, 1.0)
-    for _ in range(64):
-        nearer = 0.5 * (near + value / near)
-        if abs(nearer - near) <= 1e-9 * nearer:
-            return nearer
-        near = nearer
-    return near
-
 # %% ../../nbs/intel/orderflowanalyzer.ipynb #20ac6cea
 @inline
 def add_trades(market, keep):
     """Let the flow sums decay to `keep` and add what was traded since the previous decision."""
     x = market.x
-    bought, sold = market.buy_volume / PPM, market.sell_volume / PPM
-    x[SUM_FLOW] = x[SUM_FLOW] * keep + (bought - sold)
-    x[SUM_VOLUME] = x[SUM_VOLUME] * keep + (bought + sold)
-    x[SUM_TRADES] = x[SUM_TRADES] * keep + market.n_trades
+    x[SUM_FLOW] *= keep
+    x[SUM_VOLUME] *= keep
+    x[SUM_TRADES] *= keep
+    if market.n_trades > 0:
+        bought, sold = market.buy_volume / PPM, market.sell_volume / PPM
+        x[SUM_FLOW] += bought - sold
+        x[SUM_VOLUME] += bought + sold
+        x[SUM_TRADES] += market.n_trades
 
 
 @inline
@@ -333,7 +322,7 @@ def read_book(market, bids, asks, keep):
         change = middle - x[MIDDLE]
         x[SUM_SQUARES] = x[SUM_SQUARES] * keep + change * change
         x[SUM_CHANGES] = x[SUM_CHANGES] * keep + 1.0
-        x[s.VOLATILITY] = root(x[SUM_SQUARES] / x[SUM_CHANGES], x[s.VOLATILITY])
+        x[s.VOLATILITY] = sqrt(x[SUM_SQUARES] / x[SUM_CHANGES])
         x[MEAN_MIDDLE] = middle + (x[MEAN_MIDDLE] - middle) * keep
     x[MIDDLE] = middle
 

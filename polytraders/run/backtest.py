@@ -15,6 +15,7 @@ from polytraders import units
 from polytraders.engine.backtest import Simulation, VenueModel, simulate
 from polytraders.engine.latency import ENTRY, RESPONSE, Latency, log_normal, recorded
 from polytraders.engine.setup import Pipeline
+from polytraders.engine.state import decided
 from polytraders.errors import ConfigError
 from polytraders.run.listing import vet
 from polytraders.run.pipeline import build_pipeline
@@ -190,7 +191,7 @@ def run_backtest(
 def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     """What a run came to: counts, money in decimal text, the rolling hash and decisions of each bot."""
     state = simulation.state
-    clock, account = state.clock[0], state.account[0]
+    clock, account, counts = state.clock[0], state.account[0], decided(state)
     money = {
         name: units.money_text(account[name])
         for name in (
@@ -201,7 +202,7 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
     return {
         "events": simulation.events,
         "evaluations": int(clock.evaluations),
-        "decisions": int(state.bots["decisions"].sum()),
+        "decisions": int(counts.sum()),
         "intents": int(clock.intents),
         "orders": int(account.submits),
         "acks": int(account.acks),
@@ -218,7 +219,7 @@ def summarise(simulation: Simulation, pipeline: Pipeline) -> dict[str, Any]:
         "seconds": round(simulation.seconds, 6),
         "events_per_second": round(simulation.rate),
         "bots": {
-            bot_id: {"decisions": int(row.decisions), "hash": f"{int(row.hash) & (1 << 64) - 1:016x}"}
-            for bot_id, row in zip(pipeline.ids, state.bots, strict=True)
+            bot_id: {"decisions": int(count), "hash": f"{int(own) & (1 << 64) - 1:016x}"}
+            for bot_id, count, own in zip(pipeline.ids, counts, state.bots["hash"], strict=True)
         },
     }

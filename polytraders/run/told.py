@@ -24,7 +24,7 @@ import numpy as np
 from polytraders import units
 from polytraders.bots import load_bot
 from polytraders.engine.fees import taker_fee
-from polytraders.engine.state import QUALITY
+from polytraders.engine.state import QUALITY, decided
 from polytraders.rows import POST_ONLY, ActionKind, EventKind, Outcome, Side, Status
 from polytraders.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, ONE
 
@@ -292,7 +292,7 @@ class Told:
     def _bots(self, now: int) -> Topic:
         from polytraders.contracts import BotHealth, at
 
-        counts = self.launched.step.state.bots["decisions"].astype(np.int64)
+        counts = decided(self.launched.step.state)
         self._counted.append((now, counts))
         while now - self._counted[0][0] > WINDOW and len(self._counted) > 1:
             self._counted.popleft()
