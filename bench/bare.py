@@ -18,7 +18,7 @@ WIDTH = TICKS + 2
 """Cells a side: ticks 0 ... 100, micro-shares."""
 
 
-@njit
+@njit(_nrt=True)
 def replay(rows, book):
     """Apply every CHANGE row to `book`, int64[2 * WIDTH]: bids by tick, then asks by tick, zeroed by the caller.
 

@@ -1,6 +1,6 @@
 """Our side of the benchmark: each case a fresh process, one JSON line.
 
-python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG] [BOTS] | first_event SPAWNED_NS
+python -m bench.ours describe | book MARKETS | twin | first_event SPAWNED_NS | maker MARKETS INTERVAL_MS [LOG] [BOTS] [WORK]
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ TOUCH_MAKER = {
 }
 """What brings maker_tight closest to the peer's maker: the touch, about 10 shares, at most 100 held, never a pause."""
 
+BEHIND_MAKER = TOUCH_MAKER | {
+    "venue.simulated.entry_latency_ms": "50",
+    "venue.simulated.response_latency_ms": "50",
+    "strat.maker_tight.join_touch": "false",
+    "strat.maker_tight.edge_bps": "150",  # from the middle of a spread of one or two ticks: a tick behind the touch
+    "strat.maker_tight.clip_size_usd": "50",  # 100 shares at 0.50
+    "strat.maker_tight.max_inventory_shares": "1000",
+}
+"""The same for the maker behind the touch: about 100 shares, at most 1 000 held, 50 ms each way."""
+
+AT_TOUCH, BEHIND_TOUCH = 0, 1
+"""What a maker does where: it joins the touch of the busy stream, or stands a tick behind that of the calm one."""
+WORK = {AT_TOUCH: (stream.BUSY, TOUCH_MAKER), BEHIND_TOUCH: (stream.CALM, BEHIND_MAKER)}
+
 CORE_BOTS = (
     *("intel.orderflowanalyzer", "disc.marketscanner", "strat.maker_tight"),
     *("risk.killswitch", "risk.stale_book_guard", "risk.liquidityguard", "risk.portfolioguard"),
@@ -83,14 +97,16 @@ def describe() -> dict:
     from polytraders.data.importer import import_files
     from polytraders.data.synth import synthesise
 
-    stream.cached_peer()
+    for mix in (stream.BUSY, stream.CALM):
+        stream.cached_peer(mix=mix)
     stream.cached(1_000)
     os.environ["POLYTRADERS_HOME"] = str(home())
     if not Catalog().names():
         folder = Path(mkdtemp(dir=stream.work_folder()))
         import_files(synthesise(folder, seed=7, minutes=30, markets=5)[:1])
         shutil.rmtree(folder)
-    return stream.describe(np.load(stream.cached()))
+    busy, calm = (stream.describe(np.load(stream.cached(mix=mix))) for mix in (stream.BUSY, stream.CALM))
+    return busy | {"calm": calm}
 
 
 def home() -> Path:
@@ -197,17 +213,18 @@ def session(rows: np.ndarray, markets: int, name: str) -> Any:
     return Session(name=name, events=rows, markets=infos, pin=pin, quality={}, notes=("synthetic: a benchmark",))
 
 
-def maker(markets: int, interval_ms: int, log: int = 1, bots: int = CORE) -> dict:
+def maker(markets: int, interval_ms: int, log: int = 1, bots: int = CORE, work: int = AT_TOUCH) -> dict:
     """A whole backtest of maker_tight, its log written and closed (log = 0: not written).
 
-    bots: CORE, EVERY or GATES. interval_ms 0 decides on every event.
+    bots: CORE, EVERY or GATES. interval_ms 0 decides on every event. work: AT_TOUCH or BEHIND_TOUCH.
     """
     from polytraders.config import load_settings
     from polytraders.run.backtest import run_backtest
 
-    chosen = TOUCH_MAKER | {"engine.decide_interval_ms": str(interval_ms)} | bots_off(bots)
+    mix, wanted = WORK[work]
+    chosen = wanted | {"engine.decide_interval_ms": str(interval_ms)} | bots_off(bots)
     settings = load_settings().with_overrides(chosen)
-    rows = np.load(stream.cached(markets))
+    rows = np.load(stream.cached(markets, mix=mix))
     folder = Path(mkdtemp(prefix="run-", dir=stream.work_folder()))
     try:
         head = session(rows[:WARM_UP].copy(), markets, "bench-warm-up")

@@ -1,9 +1,13 @@
-"""The benchmark's market data: one seeded stream, as our event rows and as the peer's array.
+"""The benchmark's market data: seeded streams, as our event rows and as the peer's array.
 
 A small market simulator with integer draws only (PCG64, no float, no libm), so that the same seed
-gives the same bytes on every machine. Per event: 7.6 % trades at the touch, each followed by the
+gives the same bytes on every machine. Some events are trades at the touch, each followed by the
 level it left behind; the rest are level updates, half of them at the touch. Messages come in bursts
-(half of them within 2 ms), 19 ms apart on average, and reach us 5 to 6 ms later in the order sent.
+(half of them within 2 ms) and reach us 5 to 6 ms later in the order sent.
+
+Two mixes of that, in parts of all events: BUSY has 7.6 % trades, moves its touch with 2.9 % and has
+19 ms from event to event, more of everything than any recording we have; CALM has 5 % trades, moves
+its touch with 0.5 % and has 50 ms. Our recordings have 0.5 ... 5 %, 1.4 ... 1.9 % and 30 ... 47 ms.
 
 Invariants
     S1  ts_event and ts_recv never run back; 5 ms <= ts_recv - ts_event < 6 ms
@@ -18,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +41,18 @@ OPENING = 10
 """Levels a side that a market opens with."""
 LATENCY = 5 * units.NS_PER_MS
 """Shortest way from the venue to us; the longest is 1 ms more."""
+
+
+class Mix(NamedTuple):
+    """What happens how often in a market."""
+
+    trades: int  # of 1 024 draws that are free: trades
+    bite: int  # a trade takes up to 2^(14 - bite) hundredths of a share
+    fades: int  # of 1 024 updates at the touch: those that empty it
+    pause: int  # ms, the longest pause between two bursts
+
+
+BUSY, CALM = Mix(trades=84, bite=2, fades=10, pause=74), Mix(trades=54, bite=5, fades=4, pause=198)
 
 _CHANGE, _TRADE, _LAST = int(EventKind.CHANGE), int(EventKind.TRADE), int(Flag.LAST)
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
@@ -82,9 +99,12 @@ def _next_level(book, tick, step):
     return 0
 
 
-@njit
-def _simulate(rows, draws, gaps, markets, start):
-    """Write the events of `markets` markets into `rows`, all fields but ts_recv. Two uint64 draws an event."""
+@njit(_nrt=True)
+def _simulate(rows, draws, gaps, markets, start, trades, bite, fades):
+    """Write the events of `markets` markets into `rows`, all fields but ts_recv. Two uint64 draws an event.
+
+    trades, bite, fades: of the Mix.
+    """
     book = np.zeros((markets, 2, TICKS + 2), np.int64)  # 0.01 share
     best = np.zeros((markets, 2), np.int64)  # ticks
     ts = start
@@ -122,10 +142,10 @@ def _simulate(rows, draws, gaps, markets, start):
                 best[market, side] = _next_level(book[market, side], tick, -1 if side == _BUY else 1)
             i += 1
             continue
-        if kind < 84:  # 8.2 % of the free draws: with the echoes, 7.6 % of all
+        if kind < trades:
             tick = bid if side == _BUY else ask
             step = -1 if side == _BUY else 1
-            taken = min(1 + (cents >> 2), book[market, side, tick])
+            taken = min(1 + (cents >> bite), book[market, side, tick])
             if taken == book[market, side, tick] and _next_level(book[market, side], tick, step) == 0:
                 taken -= 1  # S2: the last level stays
             if taken > 0:
@@ -145,7 +165,7 @@ def _simulate(rows, draws, gaps, markets, start):
                 distance += 1
             tick = max(1, bid - distance) if side == _BUY else min(TICKS, ask + distance)
             touch = tick == (bid if side == _BUY else ask)
-            if fade < (10 if touch else 60):
+            if fade < (fades if touch else 60):
                 after = _next_level(book[market, side], tick, -1 if side == _BUY else 1) if touch else 1
                 if after > 0:
                     cents = 0
@@ -156,7 +176,7 @@ def _simulate(rows, draws, gaps, markets, start):
         i += 1
 
 
-def many_markets(markets: int = 1, events: int = EVENTS, seed: int = SEED) -> np.ndarray:
+def many_markets(markets: int = 1, events: int = EVENTS, seed: int = SEED, mix: Mix = BUSY) -> np.ndarray:
     """`events` rows (EVENT) spread evenly over `markets` markets, each as busy as one market alone would be.
 
     The draws are the same for any number of markets; the clock runs `markets` times as fast, so a stream of
@@ -168,18 +188,18 @@ def many_markets(markets: int = 1, events: int = EVENTS, seed: int = SEED) -> np
     random = np.random.Generator(np.random.PCG64(seed))
     draws = random.integers(0, 1 << 64, size=(events, 2), dtype=np.uint64)
     burst = random.integers(10_000, 2 * units.NS_PER_MS, size=events, dtype=np.int64)
-    pause = random.integers(0, 74 * units.NS_PER_MS, size=events, dtype=np.int64)
+    pause = random.integers(0, mix.pause * units.NS_PER_MS, size=events, dtype=np.int64)
     gaps = np.where(random.integers(0, 2, size=events, dtype=np.int8) == 0, burst, pause)
     latency = LATENCY + random.integers(0, units.NS_PER_MS, size=events, dtype=np.int64)
     rows = np.zeros(events, EVENT)
-    _simulate(rows, draws, gaps // markets, markets, START)
+    _simulate(rows, draws, gaps // markets, markets, START, mix.trades, mix.bite, mix.fades)
     rows["ts_recv"] = np.maximum.accumulate(rows["ts_event"] + latency)
     return rows
 
 
-def one_market(events: int = EVENTS, seed: int = SEED) -> np.ndarray:
+def one_market(events: int = EVENTS, seed: int = SEED, mix: Mix = BUSY) -> np.ndarray:
     """The stream of one market as EVENT rows."""
-    return many_markets(1, events, seed)
+    return many_markets(1, events, seed, mix)
 
 
 def peer_events(rows: np.ndarray) -> np.ndarray:
@@ -221,16 +241,20 @@ def _write(path: Path, save) -> Path:
     return path
 
 
-def cached(markets: int = 1, events: int = EVENTS) -> Path:
+def cached(markets: int = 1, events: int = EVENTS, mix: Mix = BUSY) -> Path:
     """The .npy file of EVENT rows, made when it is not there."""
-    path = work_folder() / f"stream-{_recipe()}-{events}x{markets}.npy"
-    return _write(path, lambda file: np.save(file, many_markets(markets, events)))
+    path = work_folder() / f"stream-{_recipe()}-{_name(mix)}-{events}x{markets}.npy"
+    return _write(path, lambda file: np.save(file, many_markets(markets, events, mix=mix)))
 
 
-def cached_peer(events: int = EVENTS) -> Path:
+def cached_peer(events: int = EVENTS, mix: Mix = BUSY) -> Path:
     """The .npz file (key `data`) of the one-market stream for hftbacktest, made when it is not there."""
-    path = work_folder() / f"peer-{_recipe()}-{events}.npz"
-    return _write(path, lambda file: np.savez(file, data=peer_events(np.load(cached(1, events)))))
+    path = work_folder() / f"peer-{_recipe()}-{_name(mix)}-{events}.npz"
+    return _write(path, lambda file: np.savez(file, data=peer_events(np.load(cached(1, events, mix)))))
+
+
+def _name(mix: Mix) -> str:
+    return "-".join(str(part) for part in mix)
 
 
 def describe(rows: np.ndarray) -> dict:
@@ -248,6 +272,6 @@ def describe(rows: np.ndarray) -> dict:
 
 
 if __name__ == "__main__":
-    for count in (1, 1000):
-        print(describe(np.load(cached(count))))
-    print(cached_peer())
+    for count, mix in ((1, BUSY), (1000, BUSY), (1, CALM)):
+        print(mix, describe(np.load(cached(count, mix=mix))))
+    print(cached_peer(), cached_peer(mix=CALM))

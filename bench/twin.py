@@ -59,7 +59,7 @@ def _borrowed(v):
     )  # fmt: skip
 
 
-@njit
+@njit(_nrt=True)
 def make(venue, rows, book, market, action, start, told, filled):
     """Run the maker; returns (decisions, fills, net YES position, sum of cash paid less NO shares at 1).
 

@@ -108,7 +108,7 @@ def replay(book, markets, events):
     return n
 
 
-@njit
+@njit(_nrt=True)
 def tops(book, markets, events, at, bids, asks):
     """Best prices after each complete message, for analysis.
 

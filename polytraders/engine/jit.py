@@ -63,9 +63,14 @@ if JIT:
     numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # read already where something else imported numba first
 
     def njit(*args: Any, **options: Any) -> Any:
-        """`numba.njit(cache=True)`; with a signature first, compiled (or loaded) at once."""
+        """`numba.njit(cache=True)`; with a signature first, compiled (or loaded) at once.
+
+        Without numba's runtime, unless `_nrt=True` asks for it: it counts references to every array that a function is
+        given, by calls that took a fifth of what a bot takes. What makes an array inside needs it.
+        """
         options.setdefault("cache", True)
         options.setdefault("error_model", "numpy")
+        options.setdefault("_nrt", False)
         return numba.njit(*args, **options)
 
     def inline(function: Kernel) -> Any:

@@ -61,7 +61,7 @@ def kernel(family: str) -> Callable[[Callable[..., Any]], Any]:
 
 def _compiled(function: Callable[..., Any], family: str) -> Any:
     try:
-        made = njit(SIGNATURES[family])(function)
+        made = _with_or_without_runtime(function, SIGNATURES[family])
     except Exception as error:  # noqa: BLE001 numba lets KeyError, NotImplementedError and others through
         from polytraders.engine.compile_errors import explained
 
@@ -73,6 +73,17 @@ def _compiled(function: Callable[..., Any], family: str) -> Any:
             made._cache.flush()  # else the next start would load it without a question
             raise refusal
     return made
+
+
+def _with_or_without_runtime(function: Callable[..., Any], signature: Any) -> Any:
+    """The compiled function; with numba's runtime (see `njit`) where it, or a helper of it, makes arrays or lists."""
+    try:
+        return njit(signature)(function)
+    except Exception:  # noqa: BLE001 whatever it was, the second attempt says so again
+        for helper in function.__globals__.values():
+            if hasattr(helper, "py_func"):
+                helper._compiler._failed_cache.clear()  # what failed without the runtime is not tried again else
+        return njit(signature, _nrt=True)(function)
 
 
 class Kernels(NamedTuple):

@@ -341,7 +341,8 @@ def _timer_up(timers, at, when, number, what, subject):
         parent = (at - 1) // 2
         if timers[parent, 0] < when or (timers[parent, 0] == when and timers[parent, 1] < number):
             break
-        timers[at] = timers[parent]
+        for cell in range(4):
+            timers[at, cell] = timers[parent, cell]
         at = parent
     timers[at, 0], timers[at, 1], timers[at, 2], timers[at, 3] = when, number, what, subject
 
@@ -362,7 +363,8 @@ def _timer_pop(core, timers):
             child += 1
         if timers[child, 0] > when or (timers[child, 0] == when and timers[child, 1] > number):
             break
-        timers[at] = timers[child]
+        for cell in range(4):
+            timers[at, cell] = timers[child, cell]
         at = child
     timers[at, 0], timers[at, 1], timers[at, 2], timers[at, 3] = when, number, what, subject
     core.due = timers[0, 0] if n > 0 else FAR

@@ -105,7 +105,7 @@ def _control_bytes(words):
     return (words + 1) // 2
 
 
-@njit
+@njit(_nrt=True)
 def _pack(rows, n, step, context, key, out):
     words = rows.shape[1]
     follows = np.zeros(CONTEXTS, np.int64)
@@ -135,7 +135,7 @@ def _pack(rows, n, step, context, key, out):
     return at + SLACK
 
 
-@njit
+@njit(_nrt=True)
 def _unpack(packed, size, step, context, key, rows, n):
     words = rows.shape[1]
     follows = np.zeros(CONTEXTS, np.int64)
@@ -166,7 +166,7 @@ def _unpack(packed, size, step, context, key, rows, n):
 # With the number of words known, the loops over them are none.
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=True)
 def _pack_words(rows, step, context, key, out):
     n, step, context, out = rows.shape[0], borrow(step, 0), borrow(context, 0), borrow(out, 0)
     if rows.shape[1] == 8:
@@ -176,7 +176,7 @@ def _pack_words(rows, step, context, key, out):
     return _pack(borrow(rows), n, step, context, key, out)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=True)
 def _unpack_words(packed, step, context, key, rows):
     n, size = rows.shape[0], packed.shape[0]
     packed, step, context = borrow(packed, 0), borrow(step, 0), borrow(context, 0)
