@@ -1,6 +1,6 @@
 """Our side of the benchmark: each case a fresh process, one JSON line.
 
-python -m bench.ours describe | book MARKETS | twin | first_event SPAWNED_NS | maker MARKETS INTERVAL_MS [LOG] [BOTS] [WORK]
+python -m bench.ours describe | book MARKETS | twin | first_event SPAWNED_NS | maker MARKETS INTERVAL_MS [LOG [BOTS [WORK]]]
 """
 
 from __future__ import annotations

@@ -191,9 +191,10 @@ def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
     """The loop against its peer, its memory, and how long a person waits."""
     say("streams and the peer's environment")
     describe = measure(sys.executable, "-m", "bench.ours", "describe")
-    events = stream.cached_peer()
+    events, calm = stream.cached_peer(), stream.cached_peer(mix=stream.CALM)
     peer_python()
-    say(f"stream {describe['sha256'][:16]}: {describe['events']:,} events, {describe['trades']:,} trades")
+    for one in (describe, describe["calm"]):
+        say(f"stream {one['sha256'][:16]}: {one['events']:,} events, {one['trades']:,} trades")
     ours("maker", "1", "100")  # compiles what the caches do not have yet; not counted
     ours("first_event", str(time.monotonic_ns()))
     help_seconds()
@@ -204,8 +205,11 @@ def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
         "maker": lambda: ours("maker", "1", "100"),
         "maker_1000": lambda: ours("maker", "1000", "100"),
         "maker_5000": lambda: ours("maker", "5000", "100"),
-        "gates": lambda: ours("maker", "1", "100", "1", "2"),
-        "all_bots": lambda: ours("maker", "1", "100", "1", "1"),
+        "peer_behind": lambda: peer(calm, "behind"),
+        "gates": lambda: ours("maker", "1", "100", "1", "2", "1"),
+        "all_bots": lambda: ours("maker", "1", "100", "1", "1", "1"),
+        "busy_gates": lambda: ours("maker", "1", "100", "1", "2"),
+        "busy_all_bots": lambda: ours("maker", "1", "100", "1", "1"),
         "every_event": lambda: ours("maker", "1", "0"),
         "peer_every": lambda: peer(events, "every"),
         "book": lambda: ours("book", "1"),
@@ -242,15 +246,25 @@ def engine(rounds: int, say: Callable[[str], None]) -> list[Result]:
             peer_idle=median(rate["peer_idle"]),
         ),
         compare(
-            "maker_risk_and_execution", "events/s", rate["gates"], rate["peer"],
-            what="the same with every risk and execution bot that is on by default (13 and 7) and the two sensors that "
-            "they and the strategy read", at_least=2.0,
-            peer_name=other["engine"], ours=counts(runs["gates"][-1]),
+            "maker_risk_and_execution", "events/s", rate["gates"], rate["peer_behind"],
+            what="a tick behind the touch of the calm stream, with every risk and execution bot that is on by default "
+            "(13 and 7) and the two sensors that they and the strategy read", at_least=2.0,
+            peer_name=other["engine"] + ", the same quoting", ours=counts(runs["gates"][-1]),
+            peer_counts=counts(runs["peer_behind"][-1]), stream=describe["calm"],
         ),
         compare(
-            "maker_all_bots", "events/s", rate["all_bots"], rate["peer"],
-            what="the same with the three other sensors too: all 26 bots that are on by default", at_least=2.0,
-            peer_name=other["engine"], ours=counts(runs["all_bots"][-1]),
+            "maker_all_bots", "events/s", rate["all_bots"], rate["peer_behind"],
+            what="the same with the three other sensors too: all 26 bots that are on by default",
+            peer_name=other["engine"] + ", the same quoting", ours=counts(runs["all_bots"][-1]),
+        ),
+        compare(
+            "busy_risk_and_execution", "events/s", rate["busy_gates"], rate["peer"],
+            what="at the touch of the busy stream with those risk and execution bots: an order every 24 events",
+            peer_name=other["engine"], ours=counts(runs["busy_gates"][-1]),
+        ),
+        compare(
+            "busy_all_bots", "events/s", rate["busy_all_bots"], rate["peer"],
+            what="the same with all 26 bots", peer_name=other["engine"], ours=counts(runs["busy_all_bots"][-1]),
         ),
         compare(
             "maker_every_event", "events/s", rate["every_event"], rate["peer_every"],

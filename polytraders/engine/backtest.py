@@ -26,7 +26,7 @@ from polytraders.engine.state import MANY, State, as_rows, records
 from polytraders.engine.step import N_ACTIONS, N_DECISIONS, N_SAMPLES, Out, new_out
 from polytraders.rows import ACTION, DECISION, EVENT, SAMPLE, EventKind, Flag, Gate
 
-CHUNK = 1 << 15
+CHUNK = 1 << 17
 """Event rows between two visits of the driver."""
 ROWS_OF = {"events": EVENT, "decisions": DECISION, "actions": ACTION, "samples": SAMPLE}
 """What a sink is given, by kind."""

@@ -122,20 +122,22 @@ def _backtest(many):
                     venue_at += 1
                 else:
                     expire(venue)
-                if not answering and core.answers_head < core.answers_tail:
-                    answering = True
-                    t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
-                    ahead = min(ahead, t_answer + core.least_entry)
-                if core.answers_tail - core.answers_head > RING // 4:
-                    ahead = min(ahead, core.now)  # let us hear of them first
-            flights = core.actions_tail - core.actions_head
-            if flights > RING - 64 or core.answers_tail - core.answers_head > RING // 2 or core.full:
-                cursor[DONE] = 2
-                break
-            if not flying:
-                core.actions_head = core.actions_tail = 0  # few lines of the rings stay in the cache
-                if not answering:
-                    core.answers_head = core.answers_tail = 0
+                if core.answers_head < core.answers_tail:
+                    if not answering:
+                        answering = True
+                        t_answer = venue.answers[core.answers_head & (RING - 1)].ts_recv
+                        ahead = min(ahead, t_answer + core.least_entry)
+                    if core.answers_tail - core.answers_head > RING // 4:
+                        ahead = min(ahead, core.now)  # let us hear of them first
+            if flying or answering:
+                flights = core.actions_tail - core.actions_head
+                if flights > RING - 64 or core.answers_tail - core.answers_head > RING // 2 or core.full:
+                    cursor[DONE] = 2
+                    break
+            if not flying and core.actions_tail > 0:  # few lines of the rings stay in the cache
+                core.actions_head = core.actions_tail = 0
+            if not answering and core.answers_tail > 0:
+                core.answers_head = core.answers_tail = 0
             # we, up to the next answer, arrival or decision
             until = min(ahead, t_answer, t_arrival - 1)
             while local < n and (not logging or logged < room):

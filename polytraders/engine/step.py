@@ -69,7 +69,6 @@ from polytraders.engine.state import (
     N_PARAMS,
     N_SAMPLES,
     N_SLOTS,
-    OPPORTUNITY,
     PENDING_CANCEL,
     PENDING_NEW,
     POSITION,
@@ -111,9 +110,10 @@ FIRST_MONDAY = 4
 """1970-01-01 was a Thursday: day 4 was the first Monday of the epoch."""
 CHAIN = 64
 """Rows one intent may stage: all risk and execution bots and the runtime's own."""
-FETCH_RECORDS, FETCH_TOUCH = 5, 2
+FETCH_RECORDS, FETCH_TOUCH = 8, 3
 """How many markets ahead of the one decided on memory is asked for."""
-_MARKET_LINES = (MARKET.fields["x"][1] + 8 * OPPORTUNITY) // LINE + 1
+_MARKET_LINES = MARKET.itemsize // LINE - 1
+"""All but the last, in which no bot of ours keeps anything."""
 _POSITION_LINES = POSITION.fields["realised"][1] // LINE
 _REPEAT_BYTES = REPEAT.itemsize
 NO_SLOT = N_SLOTS
@@ -361,9 +361,11 @@ def _sample(clock, account, samples, count, now):
 @inline
 def grid_time(clock, when):
     """The first decision time of the grid at or after `when`, ns."""
+    interval, last = clock.interval, clock.last_tick
     # a division takes as long as the rest of an event; mostly the answer is the time after the last one
-    after = clock.last_tick + clock.interval
-    return after if clock.last_tick < when <= after else -(-when // clock.interval) * clock.interval
+    if last < when <= last + interval:
+        return last + interval
+    return last + ((when - last - 1) // interval + 1) * interval  # of numbers below 2^32 it takes half as long
 
 
 @inline
