@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from toys import MS, PUSD, SHARE, T0, Info, S, Tape, cap_size, maker, random_tape, script, toy
+from toys import MS, PUSD, SHARE, T0, Info, S, Tape, allow, cap_size, maker, random_tape, script, toy
 
 from polytraders.engine import setup
 from polytraders.engine.backtest import Collected, VenueModel, feed, flush, simulate
+from polytraders.engine.kernels import kernel
 from polytraders.engine.state import N_SLOTS, PENDING_CANCEL, decided
 from polytraders.reasons import Code
-from polytraders.rows import ActionKind, EventKind, Severity, Side, Signal, Status, Verdict
+from polytraders.rows import ActionKind, EventKind, Scope, Severity, Side, Signal, Status, Verdict
 
 
 def book(tape=None, bid=4_900, ask=5_100) -> Tape:
@@ -77,16 +78,41 @@ def judged(tape: Tape, wish=None, until=10_000, infos=None) -> int:
     return int(sim.state.bots[1].decisions)
 
 
-def test_a_quote_that_stays_is_judged_at_every_decision_while_trading_is_halted_or_the_feed_is_down():
-    assert judged(book(), until=4_000) == 1
-    switched = book().add(2_000, EventKind.SWITCH, market=-1, size=1e-6).clock(4_000)
-    sim, _ = run(switched.events(), script(4_900, 10 * SHARE, wake=100 * MS), rejudge=60 * S)
-    assert sim.state.bots[1].decisions >= 20
+@kernel("risk")
+def latch_first(intent, market, position, account, ladder, vote, params):
+    """Rejects and latches in market 0 below a best bid of params[0], and approves everything else."""
+    if market.id == 0 and market.best_bid < params.v[0]:
+        vote.verdict = Verdict.REJECT
+        vote.latch = 1
+        return Code.RISK_PORTFOLIO_LIMIT
+    return Code.RISK_WITHIN_LIMITS
+
+
+def test_a_quote_that_stays_is_judged_at_every_decision_while_trading_is_halted_or_switched_off_or_the_feed_is_down():
+    # a plan may let it stand all the same: here the bot that holds the switch approves, and 20 decisions follow
+    plan = script(4_900, 10 * SHARE, wake=100 * MS, risk=toy("risk", allow, name="risk.killswitch"))
+    assert judged(book(), plan, until=4_000) == 1
+    for where in ({"market": -1}, {"market": 0, "aux": Scope.MARKET}):
+        armed = book().add(2_050, EventKind.SWITCH, size=1e-6, **where)
+        assert judged(armed, plan, until=4_000) == 1 + 20
     for market in (0, -1):
         lost = book().add(2_050, EventKind.FEED_DOWN, market=market)
         assert judged(lost, until=4_000) == 1 + 20
         back = book().add(2_050, EventKind.FEED_DOWN, market=market).add(3_050, EventKind.FEED_UP, market=market)
         assert judged(back, until=4_000) == 1 + 10 + 1  # and once more with the feed back
+    # what market 0 latches at 2.05 s, when its bid is gone, holds everywhere: the quote of market 1 is approved again
+    # and again
+    tape = book()
+    tape.market = 1
+    book(tape)
+    tape.market = 0
+    tape.bid(2_050, 4_900, 0).bid(2_050, 4_700, 10).clock(4_000)
+    latching = script(4_900, 10 * SHARE, wake=100 * MS, risk=toy("risk", latch_first, (4_900,)))
+    sim, sink = run(tape.events(), latching, rejudge=60 * S, infos=[Info(), Info()])
+    votes = sink.rows("decisions")
+    votes = votes[(votes["bot"] == 1) & (votes["market"] == 1)]
+    assert sim.state.account[0].halted == Code.RISK_PORTFOLIO_LIMIT
+    assert sim.state.positions[1].open_orders == 1 and votes["repeats"].sum() == 20
 
 
 def test_a_mid_that_moves_by_a_tick_has_what_stays_judged_again_and_half_a_tick_does_not():
@@ -148,7 +174,7 @@ NEWS_OF_A_MARKET = {
     "taker delay": (EventKind.TAKER_DELAY, {"size": 1}),
     "flags": (EventKind.FLAGS, {}),
     "no exit": (EventKind.EXIT, {}),
-    "switch cleared": (EventKind.SWITCH, {"aux": 5}),
+    "switch cleared": (EventKind.SWITCH, {"aux": Scope.MARKET}),
     "parameter": (EventKind.CONFIG, {"aux": 1, "price": 7, "size": 1}),
     "feed": (EventKind.FEED_UP, {}),
     "room": (EventKind.SIGNAL, {"aux": Signal.ROOM, "size": 500}),
