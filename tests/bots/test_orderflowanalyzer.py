@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import market_cases as mc
@@ -196,9 +197,14 @@ def test_it_writes_features_and_its_verdict_and_nothing_else(case, params):
 
 
 @rc.thousand
-@given(st.floats(1e-12, 1e16), st.floats(0, 1e8) | st.floats(0, 1e-300))
-def test_the_root_is_a_root_whatever_it_begins_with(value, guess):
-    assert ofa.root(value, guess) ** 2 == pytest.approx(value, rel=1e-8)
+@given(st.floats(0, 1e16), st.floats(0, 1e8), st.integers(1, 9_999))
+def test_volatility_is_the_root_of_the_mean_square_rounded_once(squares, changes, before):
+    p = probe(**BOOK, market={"prev_now": NOW - NS_PER_S})
+    x = p.market.x
+    x[ofa.SUM_SQUARES], x[ofa.SUM_CHANGES], x[ofa.MIDDLE] = squares, changes, before
+    p.sense(ofa.decide, PARAMS)
+    assert 1 <= x[ofa.SUM_CHANGES] <= 1 + changes and (6_250 - before) ** 2 <= x[ofa.SUM_SQUARES]
+    assert x[s.VOLATILITY] == math.sqrt(x[ofa.SUM_SQUARES] / x[ofa.SUM_CHANGES])
 
 
 def test_compiled_and_plain_python_agree_to_the_bit():

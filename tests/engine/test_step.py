@@ -1,13 +1,15 @@
 """The step's own promises: receipts, reshapes, rejects, the latch, waking, and what is not written."""
 
 import numpy as np
-from toys import MS, PUSD, SHARE, T0, Info, S, Tape, cap_size, maker, random_tape, script, toy
+import pytest
+from toys import MS, PUSD, SHARE, T0, Info, S, Tape, allow, cap_size, maker, random_tape, script, toy
 
 from polytraders.engine import setup
 from polytraders.engine.backtest import Collected, VenueModel, feed, flush, simulate
-from polytraders.engine.state import N_SLOTS, PENDING_CANCEL
+from polytraders.engine.kernels import kernel
+from polytraders.engine.state import N_SLOTS, PENDING_CANCEL, decided
 from polytraders.reasons import Code
-from polytraders.rows import ActionKind, EventKind, Severity, Side, Verdict
+from polytraders.rows import ActionKind, EventKind, Scope, Severity, Side, Signal, Status, Verdict
 
 
 def book(tape=None, bid=4_900, ask=5_100) -> Tape:
@@ -66,10 +68,214 @@ def test_a_quote_that_stays_is_judged_again_after_the_rejudge_interval_and_at_on
     assert filled == seconds + 1
 
 
-def test_a_quote_that_stays_is_judged_at_every_decision_while_trading_is_halted():
-    tape = book().add(2_000, EventKind.SWITCH, market=-1, size=1e-6).clock(4_000)
-    sim, _ = run(tape.events(), script(4_900, 10 * SHARE, wake=100 * MS), rejudge=60_000 * MS)
-    assert sim.state.bots[1].decisions >= 20
+def judged(tape: Tape, wish=None, until=10_000, infos=None) -> int:
+    """How often risk was asked of a bid at 0.49 that stays, decided on every 100 ms: by the clock once a minute."""
+    wish = wish or script(4_900, 10 * SHARE, wake=100 * MS)
+    sim, sink = run(tape.clock(until).events(), wish, rejudge=60 * S, infos=infos)
+    actions = sink.rows("actions")
+    assert len(np.unique(actions["market"])) == len(actions), "one order a market, and nothing else is sent"
+    assert sim.state.bots[0].decisions >= until // 100 - 1, "the strategy decides all the time"
+    return int(sim.state.bots[1].decisions)
+
+
+@kernel("risk")
+def latch_first(intent, market, position, account, ladder, vote, params):
+    """Rejects and latches in market 0 below a best bid of params[0], and approves everything else."""
+    if market.id == 0 and market.best_bid < params.v[0]:
+        vote.verdict = Verdict.REJECT
+        vote.latch = 1
+        return Code.RISK_PORTFOLIO_LIMIT
+    return Code.RISK_WITHIN_LIMITS
+
+
+def test_a_quote_that_stays_is_judged_at_every_decision_while_trading_is_halted_or_switched_off_or_the_feed_is_down():
+    # a plan may let it stand all the same: here the bot that holds the switch approves, and 20 decisions follow
+    plan = script(4_900, 10 * SHARE, wake=100 * MS, risk=toy("risk", allow, name="risk.killswitch"))
+    assert judged(book(), plan, until=4_000) == 1
+    for where in ({"market": -1}, {"market": 0, "aux": Scope.MARKET}):
+        armed = book().add(2_050, EventKind.SWITCH, size=1e-6, **where)
+        assert judged(armed, plan, until=4_000) == 1 + 20
+    for market in (0, -1):
+        lost = book().add(2_050, EventKind.FEED_DOWN, market=market)
+        assert judged(lost, until=4_000) == 1 + 20
+        back = book().add(2_050, EventKind.FEED_DOWN, market=market).add(3_050, EventKind.FEED_UP, market=market)
+        assert judged(back, until=4_000) == 1 + 10 + 1  # and once more with the feed back
+    # what market 0 latches at 2.05 s, when its bid is gone, holds everywhere: the quote of market 1 is approved again
+    # and again
+    tape = book()
+    tape.market = 1
+    book(tape)
+    tape.market = 0
+    tape.bid(2_050, 4_900, 0).bid(2_050, 4_700, 10).clock(4_000)
+    latching = script(4_900, 10 * SHARE, wake=100 * MS, risk=toy("risk", latch_first, (4_900,)))
+    sim, sink = run(tape.events(), latching, rejudge=60 * S, infos=[Info(), Info()])
+    votes = sink.rows("decisions")
+    votes = votes[(votes["bot"] == 1) & (votes["market"] == 1)]
+    assert sim.state.account[0].halted == Code.RISK_PORTFOLIO_LIMIT
+    assert sim.state.positions[1].open_orders == 1 and votes["repeats"].sum() == 20
+
+
+def test_a_mid_that_moves_by_a_tick_has_what_stays_judged_again_and_half_a_tick_does_not():
+    def up_by_half(tape, ms):
+        return tape.bid(ms, 5_000, 10)
+
+    def up_by_one(tape, ms):
+        return tape.bid(ms, 5_000, 10).ask(ms, 5_100, 0).ask(ms, 5_200, 10)
+
+    def back(tape, ms):
+        return tape.bid(ms, 5_000, 0).ask(ms, 5_100, 10)
+
+    def down_by_one(tape, ms):  # our bid at 0.49 stands alone at the top of the book, which shows the others' only
+        return tape.bid(ms, 4_800, 50).bid(ms, 4_900, 0).ask(ms, 5_000, 10)
+
+    still = judged(book())
+    assert still == 1
+    assert judged(up_by_half(book(), 5_050)) == still
+    assert judged(up_by_one(book(), 5_050)) == still + 1  # once: what counts is how far it went since
+    assert judged(down_by_one(book(), 5_050)) == still + 1
+    # it is the move since it was judged, not since the last decision ...
+    assert judged(up_by_half(book(), 5_050).ask(6_050, 5_100, 0).ask(6_050, 5_200, 10)) == still + 1
+    # ... and where it was at decisions
+    assert judged(back(up_by_one(book(), 5_010), 5_060)) == still
+    assert judged(back(up_by_one(book(), 5_010), 6_060)) == still + 2
+    # a tick is the market's: where it is a tenth of a cent, half a cent is five of them
+    fine = [Info(tick=10, grid=10)]
+    assert judged(book(), infos=fine) == 1
+    assert judged(up_by_half(book(), 5_050), infos=fine) == 2
+
+
+def test_a_loss_of_a_thousandth_has_what_stays_judged_again():
+    def votes(held, *rows):
+        # some of our bid is bought from us at 1 s, the rest of it stays; the mid then moves by half a tick
+        tape = book().trade(1_010, 4_900, 100 + held, Side.SELL)
+        for add in rows:
+            add(tape)
+        wish = script(4_900, (held + 10) * SHARE, wake=100 * MS)
+        return judged(tape, wish, infos=[Info(fee_rate=0)])
+
+    def falls(tape):
+        tape.ask(5_050, 5_000, 10)
+
+    def rises(tape):
+        tape.bid(5_050, 5_000, 10)
+
+    # equity 1 000 pUSD + 1 cent a share; half a tick is half a cent a share. 1 / 1 024 of 1 001.96 is 0.9785 pUSD
+    for held in (195, 196, 400):
+        assert votes(held) == 2  # when it was sent, and after the fill
+        assert votes(held, rises) == 2
+    assert votes(195, falls) == 2
+    assert votes(196, falls) == votes(400, falls) == 3
+
+
+NEWS_OF_A_MARKET = {
+    "status": (EventKind.STATUS, {"aux": Status.OPEN}),
+    "tick size": (EventKind.TICK_SIZE, {"price": 100, "aux": 100}),
+    "fees": (EventKind.FEES, {"price": 1, "size": 0.07, "aux": 200_000}),
+    "taker delay": (EventKind.TAKER_DELAY, {"size": 1}),
+    "flags": (EventKind.FLAGS, {}),
+    "no exit": (EventKind.EXIT, {}),
+    "switch cleared": (EventKind.SWITCH, {"aux": Scope.MARKET}),
+    "parameter": (EventKind.CONFIG, {"aux": 1, "price": 7, "size": 1}),
+    "feed": (EventKind.FEED_UP, {}),
+    "room": (EventKind.SIGNAL, {"aux": Signal.ROOM, "size": 500}),
+    "split": (EventKind.SPLIT, {"size": 20}),
+    "split refused": (EventKind.SPLIT, {}),
+    "merge refused": (EventKind.MERGE, {}),
+    "conversion refused": (EventKind.CONVERT, {"price": 1}),
+}
+NEWS_OF_THE_RUN = {
+    "no exit": (EventKind.EXIT, {}),
+    "switch cleared": (EventKind.SWITCH, {}),
+    "parameter": (EventKind.CONFIG, {"aux": 1, "price": 7, "size": 1}),
+    "feed": (EventKind.FEED_UP, {}),
+    "error rate": (EventKind.SIGNAL, {"aux": Signal.API_ERROR_RATE, "size": 0.01}),
+    "shortfall": (EventKind.SIGNAL, {"aux": Signal.WALLET_SHORTFALL, "size": 0.01}),
+    "room": (EventKind.SIGNAL, {"aux": Signal.ROOM, "size": 500}),
+}
+
+
+@pytest.mark.parametrize("news", NEWS_OF_A_MARKET)
+def test_news_of_a_market_has_its_quote_judged_again_once(news):
+    kind, fields = NEWS_OF_A_MARKET[news]
+
+    def two_markets():
+        tape = book()
+        tape.market = 1
+        return book(tape)
+
+    infos = [Info(), Info()]
+    assert judged(two_markets(), infos=infos) == 2
+    # the parameters are the run's, whichever market their row names
+    more = 2 if kind == EventKind.CONFIG else 1
+    assert judged(two_markets().add(5_050, kind, market=1, **fields), infos=infos) == 2 + more
+
+
+@pytest.mark.parametrize("news", NEWS_OF_THE_RUN)
+def test_news_of_the_run_has_every_quote_judged_again_once(news):
+    kind, fields = NEWS_OF_THE_RUN[news]
+    tape = book()
+    tape.market = 1
+    book(tape).add(5_050, kind, market=-1, **fields)
+    assert judged(tape, infos=[Info(), Info()]) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (EventKind.SIGNAL, {"aux": 0, "size": 0.5, "market": -1}),
+        (EventKind.SIGNAL, {"aux": 7, "size": 0.5, "market": -1}),
+        (EventKind.CLOCK, {"market": -1}),
+        (EventKind.CHANGE, {"price": 4_800, "size": 30}),
+        (EventKind.TRADE, {"price": 5_100, "size": 3}),
+    ],
+)
+def test_what_says_nothing_to_risk_is_no_news(kind, fields):
+    assert judged(book().add(5_050, kind, **fields)) == 1
+
+
+def test_a_new_parameter_reaches_what_stands_in_every_market_at_the_next_decision():
+    # quotes of 10 in two markets, none in the third, whose book has one side; from 5.05 s on risk lets 6 stand
+    tape = book()
+    tape.market = 1
+    book(tape)
+    tape.market = 2
+    tape.bid(0, 4_900, 100)
+    tape.add(5_050, EventKind.CONFIG, aux=1, price=0, size=6, market=-1).clock(8_000)
+    infos, pipeline = [Info()] * 3, maker(risk=toy("risk", cap_size, (100 * SHARE,)))
+    _, sink = run(tape.events(), pipeline, infos=infos, rejudge=60 * S)
+    actions = sink.rows("actions")
+    later = actions[actions["ts"] > T0 + S]
+    assert sorted(zip(later["market"].tolist(), later["kind"].tolist(), strict=True)) == sorted(
+        (market, kind) for market in (0, 1) for kind in (ActionKind.CANCEL, ActionKind.SUBMIT) for _ in range(2)
+    )
+    assert (later["ts"] == T0 + 5_100 * MS).all()
+    assert (later["size"][later["kind"] == ActionKind.SUBMIT] == 6 * SHARE).all()
+
+
+@pytest.mark.parametrize("cut", [1, 700, 1_500, 2_400])
+def test_decisions_so_far_are_what_was_written_and_what_was_only_counted(cut):
+    sink = Collected()
+    simulate(
+        random_tape(11, 2_000, markets=2), [Info(grid=10)] * 2, maker(), cash=300 * PUSD, interval=100 * MS, sink=sink
+    )
+    events, half = sink.rows("events"), Collected()
+    assert len(events) > 2_400
+    state = setup.new_state([Info(grid=10)] * 2, maker(), cash=300 * PUSD, interval=100 * MS, sample_interval=S)
+    feed(events[:cut], state, maker(), half)
+    so_far, last = decided(state), state.clock[0].seq
+    written = half.rows("decisions")
+    pending = state.repeats["count"].sum(axis=(0, 1))
+    for bot in range(len(state.bots)):
+        mine = written[written["bot"] == bot]
+        assert len(mine) + mine["repeats"].sum() == state.bots[bot].decisions == so_far[bot] - pending[bot]
+    # closed here, the receipts tell as many: a closing row says how many times more, not that it was once more
+    flush(state, half)
+    told = half.rows("decisions")
+    for bot in range(len(state.bots)):
+        mine = told[told["bot"] == bot]
+        closing = np.arange(len(told))[told["bot"] == bot] >= len(written)
+        assert (~closing).sum() + mine["repeats"].sum() == so_far[bot] == decided(state)[bot]
+    assert state.clock[0].seq == last and (cut < 700 or pending.sum() > 0)
 
 
 def test_a_reshape_never_grows_the_order_and_both_shapes_are_kept():
