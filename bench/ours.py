@@ -1,6 +1,7 @@
 """Our side of the benchmark: each case a fresh process, one JSON line.
 
-python -m bench.ours describe | book MARKETS | twin | first_event SPAWNED_NS | maker MARKETS INTERVAL_MS [LOG [BOTS [WORK]]]
+python -m bench.ours describe | book MARKETS | twin | maker MARKETS INTERVAL_MS [LOG [BOTS [WORK]]]
+python -m bench.ours first_event SPAWNED_NS
 """
 
 from __future__ import annotations
