@@ -239,7 +239,8 @@ ACCOUNT = np.dtype(
         ("sent_period", "<i8"),  # the newest of the periods counted in `sent`, see count_sent
         ("sent", "<i8", (SENT_CELLS,)),  # orders sent, by period
         ("room", "<i8"),  # micro-pUSD + 1 that may be tied up in all, see rows.Signal.ROOM; 0 = no such limit
-        ("judged_equity", "<i8"),  # micro-pUSD, equity when risk was last asked about anything
+        ("loss_from", "<i8"),  # micro-pUSD of equity that the next loss counts from: its high since the last one
+        ("loss_ts", "<i8"),  # ns, when the equity last fell by a part of it that is a reason to judge again
     ]
 )
 

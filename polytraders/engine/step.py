@@ -118,7 +118,7 @@ _POSITION_LINES = POSITION.fields["realised"][1] // LINE
 _REPEAT_BYTES = REPEAT.itemsize
 NO_SLOT = N_SLOTS
 LOSS_SHIFT = 10
-"""A fall of equity by one in 2^10 since risk was last asked has it asked again about whatever stays."""
+"""A fall of equity by one in 2^10 has risk asked again about whatever stays."""
 RESHAPE = N_SLOTS + 1
 """Added to a slot in the receipts of reshapes: beside the strategy's own they are a series of their own."""
 
@@ -557,6 +557,19 @@ def _roll_periods(account, now):
 
 
 @inline
+def _note_loss(account, now):
+    """Note when the equity has fallen by more than one in 2^LOSS_SHIFT from its high since the last such fall.
+
+    What was judged at that very time is judged once more: it may have been before this market's fall was seen.
+    """
+    if account.equity >= account.loss_from:
+        account.loss_from = account.equity
+    elif account.loss_from - account.equity > account.loss_from >> LOSS_SHIFT:
+        account.loss_from = account.equity
+        account.loss_ts = now
+
+
+@inline
 def _watch(market, mark2, now):
     """Keep the worst that decisions saw in this window and the one before. mark2: the mid of the decision before."""
     if now - market.watch_ts >= WATCH:
@@ -589,6 +602,7 @@ def refresh(state, market, now):
     market.now = now
     account.now = now
     _roll_periods(account, now)
+    _note_loss(account, now)
 
 
 @njit
@@ -718,7 +732,6 @@ def _decay_recent(account, now):
 def _judge(state, kernels, out, market, position, account, ladder, intent, terms):
     """The risk chain: declared order, stop at the first REJECT. Returns True when the intent may go on."""
     clock, vote = state.clock[0], state.vote[0]
-    account.judged_equity = account.equity
     first = clock.n_intel + clock.n_disc + clock.n_strat
     allowed = True
     slot = intent.slot
@@ -792,9 +805,8 @@ def _stands(clock, account, market, position, order):
     return (
         clock.rejudge > 0
         and market.now - judged < clock.rejudge
-        and max(position.last_fill_ts, market.news_ts, clock.news_ts) < judged
+        and max(position.last_fill_ts, market.news_ts, clock.news_ts, account.loss_ts) < judged
         and abs(market.mark2 - order.judged_mark2) < 2 * market.tick
-        and account.judged_equity - account.equity <= account.judged_equity >> LOSS_SHIFT
         and account.halted == 0
         and account.switch == 0
         and market.switch == 0
@@ -1376,7 +1388,8 @@ def _configure(state, event):
 def _on_news(state, out, market, event):
     """What is neither book nor tape nor an answer about an order: rare, and a reason to judge again what stays."""
     clock, kind = state.clock[0], event.kind
-    market.news_ts = event.ts_recv
+    if kind != EventKind.SIGNAL or event.aux < 0:  # a desk's own signal is no news to risk
+        market.news_ts = event.ts_recv
     if kind == EventKind.TICK_SIZE:
         market.tick = event.price
     elif kind == EventKind.STATUS:

@@ -164,7 +164,8 @@ def test_a_loss_of_a_thousandth_has_what_stays_judged_again():
         assert votes(held) == 2  # when it was sent, and after the fill
         assert votes(held, rises) == 2
     assert votes(195, falls) == 2
-    assert votes(196, falls) == votes(400, falls) == 3
+    # at the decision that sees it, and at the next: what was judged at that very time may have been before it was seen
+    assert votes(196, falls) == votes(400, falls) == 2 + 2
 
 
 NEWS_OF_A_MARKET = {
@@ -494,3 +495,21 @@ def test_cancels_on_their_way_are_counted_by_slot_until_they_are_answered():
         assert (state.positions[0].leaving_ts[counted > 0] > 0).all()
         most = max(most, int(counted.max()))
     assert most >= 2
+
+
+def test_a_loss_reaches_every_quote_that_stays_not_only_the_first():
+    tape = book()
+    for tape.market in (1, 2):
+        book(tape)
+    tape.market = 0
+    tape.trade(1_010, 4_900, 500, Side.SELL)  # fills 400: what they are worth falls with the mid
+    before = Tape()
+    before.rows = list(tape.rows)
+    wish, infos = script(4_900, 410 * SHARE, wake=100 * MS), [Info(fee_rate=0)] * 3
+    still = judged(before, wish, infos=infos)
+    tape.ask(5_050, 5_000, 10)  # the mid moves by half a tick, the equity by more than a thousandth
+    assert judged(tape, wish, infos=infos) == still + 2 * 3  # at the decision that sees it, and at the next
+
+
+def test_a_markets_own_desk_signal_is_no_news():
+    assert judged(book().add(5_050, EventKind.SIGNAL, aux=7, size=0.5)) == 1
