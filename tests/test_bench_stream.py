@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -138,3 +140,12 @@ def test_the_peers_maker_earns_on_our_venue_what_it_earns_on_the_peers():
     """Figures of hftbacktest 2.4.4 (bench/peers/hft_maker.py) on the first 300 000 events of seed 20260501."""
     result = twin.run(stream.one_market(300_000))
     assert result == {"decisions": 57_030, "fills": 10_119, "position": -90.0, "balance": 406.7}
+
+
+def test_a_calm_market_is_as_its_mix_says():
+    calm = stream.one_market(100_000, mix=stream.CALM)
+    assert 0.045 < (calm["kind"] == r.EventKind.TRADE).mean() < 0.055
+    assert 48 < np.diff(calm["ts_recv"]).mean() / units.NS_PER_MS < 52
+    after = touches(calm)[2 * stream.OPENING :]
+    assert all(bid is not None and ask is not None and bid < ask for bid, ask in after)
+    assert 0.003 < np.mean([a != b for a, b in pairwise(after)]) < 0.008
