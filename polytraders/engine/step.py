@@ -112,8 +112,7 @@ CHAIN = 64
 """Rows one intent may stage: all risk and execution bots and the runtime's own."""
 FETCH_RECORDS, FETCH_TOUCH = 8, 3
 """How many markets ahead of the one decided on memory is asked for."""
-_MARKET_LINES = MARKET.itemsize // LINE - 1
-"""All but the last, in which no bot of ours keeps anything."""
+_MARKET_LINES = MARKET.itemsize // LINE
 _POSITION_LINES = POSITION.fields["realised"][1] // LINE
 _REPEAT_BYTES = REPEAT.itemsize
 NO_SLOT = N_SLOTS
