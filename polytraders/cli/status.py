@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from polytraders import units
 from polytraders.cli.operator import Url, desk_of
 from polytraders.cli.output import Json, print_json, show, table, under
 
@@ -73,7 +74,7 @@ def _runs(told: dict[str, Any], now: int) -> Iterator[Any]:
 
 
 def _exposure(told: dict[str, Any]) -> Iterator[Any]:
-    worth = [f"{mode} {amount} pUSD" for mode, amount in told["exposure_pusd"].items() if float(amount)]
+    worth = [f"{mode} {amount} pUSD" for mode, amount in told["exposure_pusd"].items() if units.money_micro(amount)]
     if worth:
         yield under(f"positions are worth: {', '.join(worth)}", 0)
 

@@ -66,7 +66,7 @@ if JIT:
         """`numba.njit(cache=True)`; with a signature first, compiled (or loaded) at once.
 
         Without numba's runtime, unless `_nrt=True` asks for it: it counts references to every array that a function is
-        given, by calls that took a fifth of what a bot takes. What makes an array inside needs it.
+        given, by a call at each use. What makes an array inside needs it.
         """
         options.setdefault("cache", True)
         options.setdefault("error_model", "numpy")
